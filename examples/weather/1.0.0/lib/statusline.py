@@ -20,6 +20,6 @@ class StatusLine:
 
     def render(self):
         temperature, pressure, humidity = self._reading
-        text = "%.1f C  %.1f hPa  %.0f %%" % (temperature, pressure, humidity)
+        text = f"{temperature:.1f} C  {pressure:.1f} hPa  {humidity:.0f} %"
         room = _WIDTH - len(text) - 2
-        return "%s: %s" % (self._name[:room], text)
+        return f"{self._name[:room]}: {text}"

@@ -39,7 +39,7 @@ class BME280:
         self._address = address
         self._data = bytearray(8)
         if self._byte(_REG_ID) != _CHIP_ID:
-            raise OSError("no BME280 at address 0x%02x" % address)
+            raise OSError(f"no BME280 at address 0x{address:02x}")
         self._read_calibration()
         self._write(_REG_CONFIG, _FILTER_OFF)
 

@@ -11,7 +11,7 @@ class Logger:
 
     def __init__(self, name, level="info"):
         if level not in _LEVELS:
-            raise ValueError("no such log level: %s" % level)
+            raise ValueError(f"no such log level: {level}")
         self._name = name
         self._threshold = _LEVELS.index(level)
         self._start = ticks_ms()
@@ -22,7 +22,7 @@ class Logger:
             return
         text = message % values if values else message
         seconds = ticks_diff(ticks_ms(), self._start) / 1000
-        line = "%8.1f %s %s: %s" % (seconds, _LEVELS[level], self._name, text)
+        line = f"{seconds:8.1f} {_LEVELS[level]} {self._name}: {text}"
         self.lines.append(line)
         if len(self.lines) > _KEPT_LINES:
             self.lines.pop(0)

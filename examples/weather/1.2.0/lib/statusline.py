@@ -25,8 +25,8 @@ class StatusLine:
 
     def render(self):
         temperature, pressure, humidity = self._reading
-        text = "%.1f C  %.1f hPa %s  %.0f %%" % (temperature, pressure, self.trend.word(), humidity)
+        text = f"{temperature:.1f} C  {pressure:.1f} hPa {self.trend.word()}  {humidity:.0f} %"
         room = _WIDTH - len(text) - 2
         if room < 3:
             return text
-        return "%s: %s" % (self._name[:room], text)
+        return f"{self._name[:room]}: {text}"
