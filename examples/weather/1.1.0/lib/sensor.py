@@ -1,4 +1,4 @@
-"""Finds the BME280 on the bus, or puts a simulated one in its place so that the station runs on any desk."""
+"""Finds the BME280 on the bus, or simulates one so that the station runs on any desk."""
 
 from math import sin
 from struct import pack_into
@@ -26,7 +26,7 @@ def open_sensor(pins, log):
 
 
 class SimulatedBus:
-    """Stands in for an I2C bus with one BME280: calibration of the data sheet's example, weather from two slow waves."""
+    """Stands in for an I2C bus with one BME280: calibrated as the data sheet's example, weather made of slow waves."""
 
     def __init__(self):
         registers = bytearray(256)

@@ -1,6 +1,7 @@
 """Bosch BME280 driver: temperature, pressure and humidity over I2C, in forced mode.
 
-Register names and the compensation formulas (32 and 64 bit integers, section 4.2.3) are those of the data sheet BST-BME280-DS002.
+Register names and the compensation formulas (32 and 64 bit integers, section 4.2.3) are those of the
+data sheet BST-BME280-DS002.
 """
 
 import time
