@@ -58,7 +58,7 @@ def _guarded(name: str, examine: Callable[[], Iterable[Check]]) -> Iterator[Chec
         yield from examine()
     except HeirloomError as exc:
         yield Check(name, "attention", exc.message, exc.advice)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - whatever a folder's check does, the others are shown
         yield Check(name, "attention", f"the check itself failed: {type(exc).__name__}: {exc}")
 
 

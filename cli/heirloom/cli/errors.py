@@ -24,14 +24,14 @@ class UsageError(HeirloomError):
         super().__init__(message, advice, exit_code=2)
 
 
-class AttentionNeeded(HeirloomError):
+class AttentionNeeded(HeirloomError):  # noqa: N818 - it is not an error
     """Nothing failed, but a person should act. Exit code 3."""
 
     def __init__(self, message: str, advice: str = "") -> None:
         super().__init__(message, advice, exit_code=3)
 
 
-class RigTrouble(HeirloomError):
+class RigTrouble(HeirloomError):  # noqa: N818 - the rig's word for it
     """The test equipment misbehaves; it says nothing about a release. Exit code 4."""
 
     def __init__(self, message: str, advice: str = "") -> None:

@@ -95,7 +95,7 @@ def _run(flags: list[str], rest: list[str], context: Context) -> int:
     except BrokenPipeError:
         failure.discard_stdout()
         return _BROKEN_PIPE
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - the one place where a traceback becomes a sentence
         if current().debug:
             traceback.print_exc()
         error = failure.as_error(exc)
@@ -150,13 +150,14 @@ def _global_options(
             "--project", metavar="PATH", help="The project folder. Default: HEIRLOOM_PROJECT, or at or above here."
         ),
     ] = None,
-    version: Annotated[
+    _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
     ] = False,
 ) -> None:
     """Secure updates for MicroPython boards that outlive their maker.
 
-    The options below may stand anywhere on the line. Exit codes: 0 done, 1 failed, 2 usage, 3 attention needed, 4 rig trouble.
+    The options below may stand anywhere on the line.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 attention needed, 4 rig trouble.
     """
     if parsed.invoked_subcommand is None:
         _show_help(parsed)

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """What `progress` yields."""
 
-    def advance(self, amount: float = 1) -> None: ...
+    def advance(self, amount: float = 1) -> None:
+        """So much more is done, in the unit of the total."""
 
-    def update(self, *, completed: float) -> None: ...
+    def update(self, *, completed: float) -> None:
+        """So much is done altogether."""
 
 
 def printable(text: str) -> str:

