@@ -1,0 +1,97 @@
+"""Commands about board models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heirloom.cli.groups import group
+from heirloom.cli.output import emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from heirloom.boards.model import Board
+
+
+def register(app: typer.Typer) -> None:
+    """Add `board` to the program."""
+    board = group(app, "board", "Models of boards: what they are and what they can do.")
+    board.command("list")(list_command)
+    board.command("show")(show_command)
+    board.command("check")(check_command)
+
+
+def list_command() -> None:
+    """List the boards that come with this program and those of the project."""
+    found = list(_known().values())
+    emit({"boards": [_summary(board) for board in found]}, lambda console: _show_list(console, found))
+
+
+def show_command(name: Annotated[str, typer.Argument(help="A board, as in RPI_PICO_W.")]) -> None:
+    """Show all that is known about a board."""
+    emit(_details(_named(name)))
+
+
+def check_command(
+    file: Annotated[Path, typer.Argument(help="A board definition of your own (TOML).", exists=True, dir_okay=False)],
+) -> None:
+    """Check a board definition of your own."""
+    from heirloom.boards.definition import load
+
+    emit(_details(load(file.stem, file.absolute())))
+
+
+def _known() -> "dict[str, Board]":
+    from heirloom.boards.definition import load, names
+
+    boards = {name: load(name) for name in names()}
+    for name, definition in _own_definitions().items():
+        boards[name] = load(name, definition)
+    return boards
+
+
+def _named(name: str) -> "Board":
+    from heirloom.boards.definition import load
+
+    return load(name, _own_definitions().get(name))
+
+
+def _own_definitions() -> dict[str, Path]:
+    from heirloom.cli.project import Project, find
+
+    if find() is None:
+        return {}
+    settings = Project.load().boards.items()
+    return {name: board.definition for name, board in settings if board.definition is not None}
+
+
+def _summary(board: "Board") -> dict[str, object]:
+    return {"name": board.name, "chip": board.chip, "driver": board.driver, "description": board.description}
+
+
+def _details(board: "Board") -> dict[str, object]:
+    layout = board.flash
+    return {
+        **_summary(board),
+        "arch": board.arch,
+        "mpy": board.mpy,
+        "capabilities": sorted(board.capabilities),
+        "flash": {"size": layout.size, "block_size": layout.block_size, "page_size": layout.page_size},
+        "filesystem": {
+            "offset": f"{layout.offset:#x}",
+            "block_count": layout.block_count,
+            "size": layout.filesystem_size,
+            "program_size": layout.program_size,
+        },
+        "definition": board.definition,
+    }
+
+
+def _show_list(console: "Console", boards: "list[Board]") -> None:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for board in boards:
+        table.add_row(board.name, board.chip, board.driver, board.description)
+    console.print(table)
