@@ -1,1 +1,1 @@
-"""signing."""
+"""What is trusted: keys, roles, TUF metadata, manifests and releases."""

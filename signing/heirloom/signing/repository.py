@@ -1,0 +1,215 @@
+"""A read-only view of the repository folder: the static files that a publisher writes and every client reads."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from heirloom.cli.errors import HeirloomError
+from heirloom.cli.files import os_error
+from heirloom.device.errors import UpdateError
+from heirloom.device.manifest import Manifest
+from heirloom.signing import roles, verify
+from heirloom.signing.metadata import EPOCH, utc_now
+
+METADATA = "metadata"
+TARGETS = "targets"
+BLOBS = "blobs"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One entry of a board's releases role.
+
+    Attributes:
+        path: The TUF target path, as in "releases/BOARD/1.0.0.cbor".
+        length: Of the manifest in bytes.
+        sha256: Of the manifest, hexadecimal.
+    """
+
+    board: str
+    version: str
+    epoch: int
+    sequence: int
+    path: str
+    length: int
+    sha256: str
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What releases are ordered by: (epoch, sequence)."""
+        return self.epoch, self.sequence
+
+
+def release_path(board: str, version: str) -> str:
+    """The target path of a manifest."""
+    return f"releases/{board}/{version}.cbor"
+
+
+def channel_path(board: str, channel: str) -> str:
+    """The target path of a channel."""
+    return f"channels/{board}/{channel}"
+
+
+def target_file(path: str, sha256: str) -> str:
+    """Where a target lies under targets/, with consistent snapshots: its hash before its name (TUF 3.6.3)."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{sha256}.{name}"
+
+
+def entry(target: TargetFile) -> Release:
+    """Read an entry of a releases role.
+
+    Raises:
+        HeirloomError: It lacks what an entry of a release must say.
+    """
+    board = target.path.split("/")[1]
+    custom = target.custom if isinstance(target.custom, dict) else {}
+    version, epoch, sequence = (custom.get(key) for key in ("version", "epoch", "sequence"))
+    sha256 = target.hashes.get(roles.HASH)
+    if not (isinstance(version, str) and isinstance(epoch, int) and isinstance(sequence, int) and sha256):
+        raise HeirloomError(f"the entry {target.path} lacks version, epoch, sequence or its SHA-256")
+    if target.path != release_path(board, version):
+        raise HeirloomError(f"the entry {target.path} says that it is version {version!r}")
+    return Release(board, version, epoch, sequence, target.path, target.length, sha256)
+
+
+def releases_in(role: Metadata[Targets]) -> list[Release]:
+    """The releases that a releases role lists, lowest first."""
+    return sorted((entry(target) for target in role.signed.targets.values()), key=lambda release: release.order)
+
+
+def channels_in(role: Metadata[Targets]) -> dict[str, str]:
+    """Channel name to the target path of the release that it points to, from a channels role."""
+    return {
+        path.rpartition("/")[2]: str((target.custom or {}).get("release"))
+        for path, target in sorted(role.signed.targets.items())
+    }
+
+
+def epoch_of(targets: Metadata[Targets]) -> int:
+    """The epoch that the targets role states."""
+    epoch = targets.signed.unrecognized_fields.get(EPOCH)
+    if not isinstance(epoch, int):
+        raise HeirloomError("targets states no epoch")
+    return epoch
+
+
+def decode_manifest(data: bytes, name: str) -> Manifest:
+    """The manifest `data`; HeirloomError that calls it `name` if it is not valid."""
+    try:
+        return Manifest.decode(data)
+    except UpdateError as exc:
+        raise HeirloomError(f"{name}: {exc}") from exc
+
+
+class Repository:
+    """The repository in a folder, verified as a client would when first asked for anything.
+
+    What has expired is shown all the same: who maintains a repository must be able to look at it.
+
+    Args:
+        path: The folder with metadata/, targets/ and blobs/.
+        anchor: The root to trust first; the repository's own 1.root.json if None.
+    """
+
+    def __init__(self, path: Path, anchor: bytes | None = None) -> None:
+        self.path = path
+        self.anchor = anchor
+
+    @property
+    def exists(self) -> bool:
+        """A timestamp has been published here."""
+        return (self.path / METADATA / "timestamp.json").is_file()
+
+    def read(self, name: str) -> bytes | None:
+        """The file `name` under metadata/, or None if there is none."""
+        return self._read(f"{METADATA}/{name}")
+
+    def _read(self, relative: str) -> bytes | None:
+        try:
+            return (self.path / relative).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise os_error(exc, f"cannot read {self.path / relative}") from exc
+
+    @cached_property
+    def trusted(self) -> verify.Trusted:
+        """All current metadata. Signatures, versions and hashes are verified, expiry is not.
+
+        Raises:
+            HeirloomError: There is no repository, or something in it does not verify.
+        """
+        if not self.exists:
+            raise HeirloomError(f"there is no repository in {self.path}", "`heirloom init` makes one")
+        return verify.as_client(self.read, utc_now(), anchor=self.anchor, unexpired=frozenset())
+
+    def check(self, now: datetime) -> verify.Trusted:
+        """All current metadata, verified as a client would, expiry included."""
+        return verify.as_client(self.read, now, anchor=self.anchor)
+
+    def root(self) -> Metadata[Root]:
+        """The current root."""
+        return self.trusted.root
+
+    def timestamp(self) -> Metadata[Timestamp]:
+        """The current timestamp."""
+        return self.trusted.timestamp
+
+    def snapshot(self) -> Metadata[Snapshot]:
+        """The current snapshot."""
+        return self.trusted.snapshot
+
+    def targets(self) -> Metadata[Targets]:
+        """The current targets."""
+        return self.trusted.targets
+
+    def role(self, name: str) -> Metadata[Targets]:
+        """The current metadata of targets or a board's role."""
+        return self.trusted.targets_role(name)
+
+    def epoch(self) -> int:
+        """The epoch that the targets role states."""
+        return epoch_of(self.targets())
+
+    def boards(self) -> list[str]:
+        """The boards that targets delegates to."""
+        prefix = roles.RELEASES_PREFIX
+        return [name.removeprefix(prefix) for name in verify.delegated_roles(self.targets()) if name.startswith(prefix)]
+
+    def releases(self, board: str) -> list[Release]:
+        """The releases listed for `board`, lowest first."""
+        return releases_in(self.role(roles.releases_role(board)))
+
+    def release(self, board: str, version: str) -> Release:
+        """One listed release; HeirloomError if it is not listed."""
+        listed = self.releases(board)
+        for release in listed:
+            if release.version == version:
+                return release
+        known = ", ".join(release.version for release in listed) or "none"
+        raise HeirloomError(f"no release {version} of {board} is published", f"published releases: {known}")
+
+    def channels(self, board: str) -> dict[str, str]:
+        """Channel name to the version that it points to."""
+        pointers = channels_in(self.role(roles.channels_role(board)))
+        versions = {release.path: release.version for release in self.releases(board)}
+        return {channel: versions.get(path, path) for channel, path in pointers.items()}
+
+    def manifest_bytes(self, board: str, version: str) -> bytes:
+        """The manifest of a listed release, its hash verified."""
+        release = self.release(board, version)
+        name = f"{TARGETS}/{target_file(release.path, release.sha256)}"
+        data = self._read(name)
+        if data is None:
+            raise HeirloomError(f"{name} is missing in the repository", "restore the repository from a copy")
+        target = self.role(roles.releases_role(board)).signed.targets[release.path]
+        verify.check_content(target, data, name)
+        return data
+
+    def manifest(self, board: str, version: str) -> Manifest:
+        """The manifest of a listed release."""
+        return decode_manifest(self.manifest_bytes(board, version), f"manifest of {version} for {board}")
