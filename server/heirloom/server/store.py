@@ -1,0 +1,283 @@
+"""Publishing into a folder that others read: a reader sees the old repository or the new one, whole.
+
+What is immutable (versioned metadata, targets, blobs) is put in place first, the timestamp, which makes it count, last.
+A publisher killed on the way leaves files that nothing refers to; the next one overwrites or sweeps them.
+"""
+
+import fcntl
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from heirloom.cli.errors import HeirloomError
+from heirloom.cli.files import os_error
+from heirloom.server import durable, references
+from heirloom.server.references import NOTHING, TIMESTAMP, References, role_of, split_version
+from heirloom.signing import roles, twins, verify
+from heirloom.signing.metadata import file_name, utc_now
+from heirloom.signing.repository import BLOBS, METADATA, TARGETS, target_file
+
+FOLDERS = (METADATA, TARGETS, BLOBS)
+LOCK = ".lock"
+
+
+class Store:
+    """The repository's folder, for writing.
+
+    One object belongs to one thread. `publishing()` may be nested.
+
+    Args:
+        path: The folder; made at the first commit.
+        lock_timeout_s: How long to wait for another publisher.
+    """
+
+    def __init__(self, path: Path, *, lock_timeout_s: float = 10.0) -> None:
+        self.path = path
+        self._lock_timeout_s = lock_timeout_s
+        self._depth = 0
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Keep other publishers out, from reading the versions that stand to committing the next ones.
+
+        Completes or sweeps what a killed publisher left.
+
+        Raises:
+            HeirloomError: Somebody else is publishing, or the folder cannot be written.
+        """
+        if self._depth:
+            yield
+            return
+        descriptor = self._lock()
+        self._depth += 1
+        try:
+            with self._translated("cannot tidy up"):
+                self._recover()
+            yield
+        finally:
+            self._depth -= 1
+            os.close(descriptor)
+
+    def commit(self, metadata: Mapping[str, bytes], targets: Mapping[str, bytes], blobs: Iterable[Path]) -> None:
+        """Publish.
+
+        Args:
+            metadata: New files, by name under metadata/: "N.ROLE.json", and "timestamp.json" (required).
+            targets: Content by TUF target path ("releases/BOARD/1.0.0.cbor"); stored with its hash before the name.
+            blobs: Files named by the SHA-256 of their content.
+
+        Raises:
+            HeirloomError: Another publisher is at work or was faster, something is missing or is not what its name
+                says, the disk is full, ... Clients see the old repository then.
+        """
+        with self.publishing():
+            self._check_names(metadata, targets)
+            self._check_versions(metadata)
+            self._check_as_client(metadata)
+            contents = {source.name: _checked_blob(source) for source in blobs}
+            with self._translated("cannot publish"):
+                self._place_contents(targets, contents)
+                self._check_targets(metadata)
+                self._place_metadata(metadata)
+                self._place_timestamp(metadata[TIMESTAMP])
+
+    # -- one publisher at a time
+
+    def _lock(self) -> int:
+        with self._translated("cannot publish"):
+            durable.make_folder(self.path)
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._wait_for_lock(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _wait_for_lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise HeirloomError(
+                        f"another program is publishing to {self.path}", "wait until it has finished, then try again"
+                    ) from None
+            time.sleep(0.05)
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            self._drop_temporaries()
+            raise os_error(exc, f"{what} to {self.path}") from exc
+
+    # -- what a killed publisher left
+
+    def _recover(self) -> None:
+        self._drop_temporaries()
+        self._finish_timestamp()
+        timestamp = self._read(TIMESTAMP)
+        if timestamp is not None:
+            self._sweep_metadata(references.of(timestamp, self._read))
+
+    def _drop_temporaries(self) -> None:
+        for path in durable.temporaries(self.path / folder for folder in FOLDERS):
+            with suppress(OSError):
+                path.unlink()
+
+    def _finish_timestamp(self) -> None:
+        """Bring timestamp.json and its twin together if a publisher was killed between the two.
+
+        The newer one counts: everything it refers to was in place before, and some clients have seen it.
+        """
+        path = self.path / METADATA / TIMESTAMP
+        plain, packed = durable.read(path), durable.read(durable.twin(path))
+        unpacked = _inflate(packed) if packed is not None else None
+        if plain == unpacked:
+            return
+        candidates = {references.version_of(data): data for data in (unpacked, plain) if data is not None}
+        newest = max(candidates, default=0)
+        if newest:
+            self._place_timestamp(candidates[newest])
+
+    def _sweep_metadata(self, live: References) -> None:
+        """Remove versions above the live ones: nothing refers to them, and the next publisher gives them other content.
+
+        Roots stay: clients look for the next root by its name.
+        """
+        for path in sorted((self.path / METADATA).iterdir()):
+            name = path.name.removesuffix(twins.SUFFIX)
+            if split_version(name) is not None and not live.is_live(name):
+                path.unlink()
+
+    # -- refusals before anything is written
+
+    def _check_names(self, metadata: Mapping[str, bytes], targets: Mapping[str, bytes]) -> None:
+        if TIMESTAMP not in metadata:
+            raise HeirloomError("cannot publish without a new timestamp: it is what makes the rest count")
+        for name in metadata:
+            if name != TIMESTAMP and split_version(name) is None:
+                raise HeirloomError(f"{name} is not the name of a metadata file")
+        for target in targets:
+            parts = PurePosixPath(target).parts
+            if not parts or "/".join(parts) != target or any(part.startswith(".") for part in parts):
+                raise HeirloomError(f"{target} is not a target path")
+
+    def _check_versions(self, metadata: Mapping[str, bytes]) -> None:
+        live = self._live()
+        version = references.timestamp_version(metadata[TIMESTAMP])
+        if version <= live.timestamp and metadata[TIMESTAMP] != self._read(TIMESTAMP):
+            raise HeirloomError(
+                f"timestamp {version} is not newer than the published one, which is version {live.timestamp}",
+                "somebody else published meanwhile: run the command again",
+            )
+        for name, data in metadata.items():
+            published = self._read(name) if live.is_live(name) else None
+            if published not in (None, data):
+                raise HeirloomError(
+                    f"metadata/{name} is already published with other content",
+                    "published metadata never changes: sign a higher version",
+                )
+
+    def _live(self) -> References:
+        timestamp = self._read(TIMESTAMP)
+        return NOTHING if timestamp is None else references.of(timestamp, self._read)
+
+    def _check_as_client(self, metadata: Mapping[str, bytes]) -> None:
+        """Nothing goes out that a client would refuse. Expired metadata may: renewing the rest must stay possible."""
+
+        def read(name: str) -> bytes | None:
+            return metadata.get(name) or self._read(name)
+
+        verify.as_client(read, utc_now(), unexpired=frozenset())
+
+    def _check_targets(self, metadata: Mapping[str, bytes]) -> None:
+        for name, data in metadata.items():
+            if role_of(name) in (roles.ROOT, roles.SNAPSHOT, roles.TIMESTAMP):
+                continue
+            for file in references.target_files(data, name):
+                if not (self.path / TARGETS / file).is_file():
+                    raise HeirloomError(f"{name} lists targets/{file}, which is missing")
+
+    # -- writing
+
+    def _place_contents(self, targets: Mapping[str, bytes], blobs: Mapping[str, bytes]) -> None:
+        for target, data in targets.items():
+            self._place_named(self.path / TARGETS / target_file(target, sha256(data).hexdigest()), data)
+        for name, data in blobs.items():
+            packed = twins.twin(data)
+            self._place_named(self.path / BLOBS / name, data, packed if len(packed) < len(data) else None)
+        self._sync(TARGETS, BLOBS)
+
+    def _place_named(self, path: Path, data: bytes, packed: bytes | None = None) -> None:
+        """Put a file in place whose name says its content; one that is there and whole stays untouched.
+
+        The twin comes first: where the file is, its twin is.
+        """
+        if durable.read(path) == data:
+            return
+        durable.make_folder(path.parent)
+        if packed is not None:
+            durable.place(durable.twin(path), packed)
+        durable.place(path, data)
+
+    def _place_metadata(self, metadata: Mapping[str, bytes]) -> None:
+        # Roots last: clients take a root as soon as it is there, and expect the timestamp to follow it.
+        for name in sorted(set(metadata) - {TIMESTAMP}, key=lambda name: role_of(name) == roles.ROOT):
+            data = metadata[name]
+            self._place_named(self.path / METADATA / name, data, twins.twin(data))
+        self._place_unversioned_root(metadata)
+        self._sync(METADATA)
+
+    def _place_unversioned_root(self, metadata: Mapping[str, bytes]) -> None:
+        """root.json is for people and for tools that ask for it; clients go by the versioned names."""
+        versions = [split_version(name) or (0, "") for name in metadata if role_of(name) == roles.ROOT]
+        if versions:
+            data = metadata[file_name(roles.ROOT, max(versions)[0])]
+            path = self.path / METADATA / "root.json"
+            durable.place(durable.twin(path), twins.twin(data))
+            durable.place(path, data)
+
+    def _place_timestamp(self, data: bytes) -> None:
+        path = self.path / METADATA / TIMESTAMP
+        durable.make_folder(path.parent)
+        # Both are written out before the first counts, so that a full disk changes nothing.
+        packed = durable.prepare(durable.twin(path), twins.twin(data))
+        plain = durable.prepare(path, data)
+        os.replace(packed, durable.twin(path))
+        os.replace(plain, path)
+        durable.sync_folder(path.parent)
+
+    def _sync(self, *folders: str) -> None:
+        for top in (self.path / name for name in folders):
+            if top.is_dir():
+                for folder, _, _ in os.walk(top):
+                    durable.sync_folder(Path(folder))
+
+    def _read(self, name: str) -> bytes | None:
+        return durable.read(self.path / METADATA / name)
+
+
+def _inflate(packed: bytes) -> bytes | None:
+    try:
+        return zlib.decompress(packed, twins.WINDOW_BITS)
+    except zlib.error:
+        return None
+
+
+def _checked_blob(source: Path) -> bytes:
+    try:
+        data = source.read_bytes()
+    except OSError as exc:
+        raise os_error(exc, f"cannot read the blob {source}") from exc
+    if sha256(data).hexdigest() != source.name:
+        raise HeirloomError(f"the blob {source} does not hash to its name", "build the release again")
+    return data

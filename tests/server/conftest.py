@@ -1,0 +1,174 @@
+"""A small product whose releases are made in memory, so that publishing can be tested thousands of times."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Signed,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.ngclient import Updater
+
+from heirloom.server.serve import serving
+from heirloom.server.store import Store
+
+BOARD = "TESTBOARD"
+RELEASES, CHANNELS = f"releases-{BOARD}", f"channels-{BOARD}"
+STABLE = f"channels/{BOARD}/stable"
+
+
+def manifest(version: str, blobs: list[bytes]) -> bytes:
+    """Stands for a manifest where only publishing is tested: one line for the version, one for each blob's hash."""
+    return "\n".join([version, *(hashlib.sha256(blob).hexdigest() for blob in blobs)]).encode()
+
+
+@dataclass
+class Inputs:
+    """What `Store.commit` is given."""
+
+    metadata: dict[str, bytes]
+    targets: dict[str, bytes]
+    blobs: list[Path]
+
+    def commit(self, store: Store) -> None:
+        store.commit(self.metadata, self.targets, self.blobs)
+
+
+@dataclass
+class Product:
+    """Signs one release after another with one key."""
+
+    folder: Path
+    signer: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+    roles: dict[str, Signed] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        (self.folder / "blobs").mkdir(parents=True)
+        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
+        root = Root(expires=expires, consistent_snapshot=True)
+        for role in ("root", "targets", "snapshot", "timestamp"):
+            root.add_key(self.signer.public_key, role)
+        keyid = self.signer.public_key.keyid
+        delegated = {
+            role: DelegatedRole(role, [keyid], 1, True, paths=[f"{role.split('-')[0]}/{BOARD}/*"])
+            for role in (RELEASES, CHANNELS)
+        }
+        targets = Targets(expires=expires, delegations=Delegations({keyid: self.signer.public_key}, delegated))
+        self.roles = {"root": root, "targets": targets, RELEASES: Targets(expires=expires)}
+        self.roles |= {CHANNELS: Targets(expires=expires), "snapshot": Snapshot(expires=expires)}
+        self.roles |= {"timestamp": Timestamp(expires=expires)}
+        for signed in self.roles.values():
+            signed.version = 0
+
+    def _sign(self, role: str) -> bytes:
+        signed = self.roles[role]
+        signed.version += 1
+        metadata: Metadata[Signed] = Metadata(signed)
+        metadata.sign(self.signer)
+        return metadata.to_bytes()
+
+    def sign(self, *roles: str) -> dict[str, bytes]:
+        """New versions of `roles`, of the snapshot and of the timestamp."""
+        snapshot, timestamp = self.roles["snapshot"], self.roles["timestamp"]
+        assert isinstance(snapshot, Snapshot)
+        assert isinstance(timestamp, Timestamp)
+        files = {}
+        for role in roles:
+            data = self._sign(role)
+            version = self.roles[role].version
+            files[f"{version}.{role}.json"] = data
+            if role != "root":
+                snapshot.meta[f"{role}.json"] = MetaFile.from_data(version, data, ["sha256"])
+        data = self._sign("snapshot")
+        files[f"{snapshot.version}.snapshot.json"] = data
+        timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
+        files["timestamp.json"] = self._sign("timestamp")
+        return files
+
+    def release(self, version: str, *, root: bool = False) -> Inputs:
+        """A release, and the stable channel pointing to it. The first one brings all roles."""
+        blobs = [f"code of {version}\n".encode() * 300, b"settings that never change\n", version.encode()]
+        content = manifest(version, blobs)
+        releases, channels = self.roles[RELEASES], self.roles[CHANNELS]
+        assert isinstance(releases, Targets)
+        assert isinstance(channels, Targets)
+        path = f"releases/{BOARD}/{version}.cbor"
+        releases.targets[path] = TargetFile.from_data(path, content, ["sha256"])
+        channels.targets[STABLE] = TargetFile.from_data(STABLE, content, ["sha256"])
+        first = releases.version == 0
+        roles = [*(["root"] if root or first else []), *(["targets"] if first else []), RELEASES, CHANNELS]
+        return Inputs(self.sign(*roles), {path: content, STABLE: content}, [self._blob(blob) for blob in blobs])
+
+    def _blob(self, data: bytes) -> Path:
+        path = self.folder / "blobs" / hashlib.sha256(data).hexdigest()
+        path.write_bytes(data)
+        return path
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Product:
+    return Product(tmp_path / "product")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The folder of a repository that does not exist yet."""
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def serve(repository: Path) -> Iterator[str]:
+    """The base URL of the repository, served while the test runs."""
+    with serving(repository) as url:
+        yield url
+
+
+class Client:
+    """A stock python-tuf client with a folder of its own, and the blobs as Heirloom's clients fetch them."""
+
+    def __init__(self, folder: Path, url: str, root: bytes) -> None:
+        self.folder, self.url, self.root = folder, url, root
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def updater(self) -> Updater:
+        return Updater(
+            str(self.folder),
+            self.url + "metadata/",
+            str(self.folder),
+            self.url + "targets/",
+            bootstrap=self.root,
+        )
+
+    def stable(self) -> tuple[str, bytes]:
+        """Refresh, download the stable channel's manifest; returns its version and content."""
+        updater = self.updater()
+        updater.refresh()
+        info = updater.get_targetinfo(STABLE)
+        assert info is not None, "the channel is gone"
+        content = Path(updater.download_target(info)).read_bytes()
+        version = content.decode().splitlines()[0]
+        listed = updater.get_targetinfo(f"releases/{BOARD}/{version}.cbor")
+        assert listed is not None, "the channel points to a release that its role does not list"
+        assert listed.hashes == info.hashes
+        return version, content
+
+
+@pytest.fixture
+def make_client(tmp_path: Path) -> Callable[[str, str, bytes], Client]:
+    def make(name: str, url: str, root: bytes) -> Client:
+        return Client(tmp_path / "clients" / name, url, root)
+
+    return make
