@@ -27,7 +27,9 @@ def micropython_unavailable_reason() -> str | None:
 def firmware_unavailable_reason() -> str | None:
     if _FIRMWARE.is_dir() and any(_FIRMWARE.iterdir()):
         return None
-    return "no MicroPython firmware images: put them in ~/.cache/heirloom/firmware or name a folder in HEIRLOOM_FIRMWARE"
+    return (
+        "no MicroPython firmware images: put them in ~/.cache/heirloom/firmware or name a folder in HEIRLOOM_FIRMWARE"
+    )
 
 
 def qemu_unavailable_reason(machine: str) -> str | None:
@@ -36,7 +38,11 @@ def qemu_unavailable_reason(machine: str) -> str | None:
 
 
 def source_unavailable_reason() -> str | None:
-    return None if (ROOT / "cli" / "heirloom").is_dir() else "tests run without the source tree, against an installed wheel"
+    return (
+        None
+        if (ROOT / "cli" / "heirloom").is_dir()
+        else "tests run without the source tree, against an installed wheel"
+    )
 
 
 def _skip_unless_available(reason: str | None) -> None:

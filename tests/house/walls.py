@@ -14,7 +14,7 @@ class PureModulesContract(Contract):
     pure_modules = fields.SetField(subfield=fields.StringField())
     allowed_imports = fields.SetField(subfield=fields.StringField(), required=False)
 
-    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: FBT001 - the signature is import-linter's
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         pure = {f"{self.package}.{name}" for name in self.pure_modules}
         allowed = {tuple(f"{self.package}.{end}" for end in pair.split(" -> ")) for pair in self.allowed_imports or ()}
         broken = [

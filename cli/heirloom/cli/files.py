@@ -24,9 +24,9 @@ def os_error(exc: OSError, what: str) -> HeirloomError:
         exc: What the operating system said.
         what: What was being done, as in "cannot write heirloom.toml".
     """
-    reason = exc.strerror or str(exc) or type(exc).__name__
+    reason = f"{exc.strerror[:1].lower()}{exc.strerror[1:]}" if exc.strerror else str(exc) or type(exc).__name__
     advice = _ADVICE.get(exc.errno, "") if exc.errno is not None else ""
-    return HeirloomError(f"{what}: {reason[:1].lower()}{reason[1:]}", advice)
+    return HeirloomError(f"{what}: {reason}", advice)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:

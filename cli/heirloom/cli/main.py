@@ -17,6 +17,7 @@ from heirloom.cli.output import emit
 _FLAGS = ("--json", "--debug", "--yes")
 _PROJECT = "--project"
 _NAMES = ("heirloom", "heirloom-ota")
+_ATTENTION = 3
 _INTERRUPTED = 130  # as a shell reports SIGINT
 _BROKEN_PIPE = 141  # as a shell reports SIGPIPE
 
@@ -45,6 +46,8 @@ def run(argv: Sequence[str]) -> int:
 def call(argv: Sequence[str]) -> object:
     """Run one command in this process and return what it would print with --json (None if nothing).
 
+    A command that says "attention needed" after its document has not failed: the document is returned.
+
     Raises:
         HeirloomError: The command failed, with its exit code.
     """
@@ -52,15 +55,14 @@ def call(argv: Sequence[str]) -> object:
     context = _context(["--json", *flags], capture=True)
     before = enter(context)
     try:
-        code = _invoke(flags, rest)
-    except SystemExit as exc:
-        raise HeirloomError(f"heirloom {' '.join(rest)} left with {exc.code}") from exc
+        if code := _invoke(flags, rest):
+            raise HeirloomError(f"heirloom {' '.join(rest)} ended with exit code {code}", exit_code=code)
     except Exception as exc:
-        raise failure.as_error(exc) from exc
+        error = failure.as_error(exc)
+        if error.exit_code != _ATTENTION or not context.documents:
+            raise error from exc
     finally:
         leave(before)
-    if code:
-        raise HeirloomError(f"heirloom {' '.join(rest)} ended with exit code {code}", exit_code=code)
     return context.documents[-1] if context.documents else None
 
 
@@ -75,7 +77,10 @@ def hoist(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         if word in _FLAGS or word.startswith(f"{_PROJECT}="):
             flags.append(word)
         elif word == _PROJECT:
-            flags += [word, *([value] if (value := next(words, None)) is not None else [])]
+            value = next(words, None)
+            if value is None:
+                return [*flags, word], []  # last on the line, where the parser misses the value
+            flags += [word, value]
         else:
             rest.append(word)
     return flags, rest
