@@ -1,0 +1,252 @@
+"""Building a release: an application folder becomes a manifest and content-addressed blobs. Needs no keys.
+
+The same input gives the same bytes, except for `released-at`, which is SOURCE_DATE_EPOCH where that is set.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from heirloom.boards import Board
+from heirloom.boards import load as load_board
+from heirloom.cli.errors import HeirloomError, UsageError
+from heirloom.cli.files import os_error, write_atomic
+from heirloom.cli.output import progress, warn
+from heirloom.cli.project import Project
+from heirloom.device.errors import UpdateError
+from heirloom.device.manifest import KIND_FEATURE, KIND_SECURITY, MAX_NUMBER, Manifest
+from heirloom.signing import built, endorse, ordering, source
+from heirloom.signing.built import BLOBS, MANIFEST, BuiltRelease
+from heirloom.signing.compiler import Compiler
+from heirloom.signing.metadata import utc_now
+from heirloom.signing.repository import Repository
+
+KINDS = {"feature": KIND_FEATURE, "security": KIND_SECURITY}
+_JOBS = 2  # mpy-cross runs at once
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person says about a release.
+
+    Attributes:
+        app: Build this folder instead of [app] source.
+        sequence: Its place in the order; the next one if None.
+        floor: Devices go back below this no more, once it is confirmed: a sequence, or the version that has it.
+        requires: Devices below this install `via` first: a sequence, or the version that has it.
+        via: The stepping stone, a published version.
+        kind: "feature" or "security".
+        advisories: What it fixes, as in "CVE-2026-1234".
+        notes: For the owner of a device.
+        replace: Build again what was built with other content and not signed yet.
+    """
+
+    app: Path | None = None
+    sequence: int | None = None
+    floor: str | None = None
+    requires: str | None = None
+    via: str | None = None
+    kind: str = "feature"
+    advisories: Sequence[str] = ()
+    notes: str | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The files of a release, compiled: path, length and hash of each, and the contents by hash."""
+
+    files: list[tuple[str, int, bytes]]
+    blobs: dict[bytes, bytes]
+
+
+def build(project: Project, board: str, version: str | None = None, options: Options | None = None) -> BuiltRelease:
+    """Build a release for one board into `.heirloom/releases/BOARD/VERSION`.
+
+    Args:
+        project: The project.
+        board: One of its boards.
+        version: The version; that of [app] if None.
+        options: Everything else.
+
+    Raises:
+        HeirloomError: The application cannot become a release, or the version was published or built with other content.
+    """
+    options = options or Options()
+    version = version or project.app.version
+    if version is None:
+        raise UsageError("no version given", "say --version, or set version under [app] in heirloom.toml")
+    built.check_version(version)
+    model = board_model(project, board)
+    repository = Repository(project.repository)
+    ordering.check_unpublished(repository, board, version)
+    manifest = _manifest(project, repository, board, version, options)
+    content = compile_folder(options.app or project.app.source, model)
+    _check_size(content, model)
+    manifest.files = content.files
+    return _store(project, repository, manifest, content, options.replace)
+
+
+def board_model(project: Project, board: str) -> Board:
+    """The definition of one of the project's boards; HeirloomError if the project does not have it."""
+    settings = project.boards.get(board)
+    if settings is None:
+        known = ", ".join(project.boards) or "none"
+        raise HeirloomError(f"{board} is no board of this project", f"boards in heirloom.toml: {known}")
+    return load_board(board, settings.definition)
+
+
+def compile_folder(folder: Path, board: Board) -> _Content:
+    """Read and compile an application folder.
+
+    Raises:
+        HeirloomError: A file is refused; see `source.collect` and `Compiler.compile`.
+    """
+    files = source.collect(folder)
+    compiler = Compiler(board)
+    with progress(f"Compiling for {board.name}", len(files)) as bar, ThreadPoolExecutor(_JOBS) as pool:
+
+        def one(file: source.SourceFile) -> bytes:
+            data = _content(file, compiler)
+            bar.advance()
+            return data
+
+        contents = list(pool.map(one, files))
+    entries = []
+    blobs = {}
+    for file, data in zip(files, contents, strict=True):
+        sha256 = hashlib.sha256(data).digest()
+        entries.append((file.release_path, len(data), sha256))
+        blobs[sha256] = data
+    return _Content(sorted(entries, key=lambda entry: entry[0].encode()), blobs)
+
+
+def _content(file: source.SourceFile, compiler: Compiler) -> bytes:
+    # main.py stays source, but a mistake in it should be found here and not on the device.
+    compiled = compiler.compile(file.file, file.path) if file.is_python else b""
+    if file.is_compiled:
+        return compiled
+    try:
+        return file.file.read_bytes()
+    except OSError as exc:
+        raise os_error(exc, f"cannot read {file.file}") from exc
+
+
+def _check_size(content: _Content, board: Board) -> None:
+    room = board.flash.filesystem_size
+    for path, length, _ in content.files:
+        if length > room:
+            raise HeirloomError(f"{path} has {length} bytes, the file system of {board.name} has {room}", "make it smaller")
+    block = board.flash.block_size
+    total = sum(-(-len(data) // block) * block for data in content.blobs.values())
+    if total > room:
+        raise HeirloomError(
+            f"the release takes {total} bytes, the file system of {board.name} has {room}", "leave something out"
+        )
+    if 2 * total > room:
+        warn(f"a release that shares no file with this one would not fit on {board.name} beside it")
+
+
+def _manifest(project: Project, repository: Repository, board: str, version: str, options: Options) -> Manifest:
+    """Everything but the files."""
+    if options.kind not in KINDS:
+        raise UsageError(f"{options.kind!r} is no kind of release", f"known kinds: {', '.join(KINDS)}")
+    sequence = ordering.sequence_for(project, repository, board, version, options.sequence)
+    requires, via = ordering.stepping_stone(repository, board, sequence, options.requires, options.via)
+    return Manifest(
+        product=project.product.name,
+        board=board,
+        version=version,
+        epoch=repository.epoch(),
+        sequence=sequence,
+        floor=ordering.floor(repository, board, sequence, options.floor),
+        requires=requires,
+        via=via,
+        kind=KINDS[options.kind],
+        files=[],
+        keep=list(project.app.keep),
+        confirm=project.app.confirm,
+        install=project.app.install,
+        released_at=_released_at(),
+        support_until=project.product.support_until,
+        advisories=list(options.advisories),
+        notes=options.notes,
+    )
+
+
+def _released_at() -> int:
+    """Seconds since 1970; SOURCE_DATE_EPOCH if set (reproducible-builds.org)."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return min(int(utc_now().timestamp()), MAX_NUMBER)
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_NUMBER:
+        raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}", f"it must be a number of seconds, at most {MAX_NUMBER}")
+    return int(text)
+
+
+def _store(
+    project: Project, repository: Repository, manifest: Manifest, content: _Content, may_replace: bool
+) -> BuiltRelease:
+    data = _encode(manifest)
+    place = BuiltRelease(manifest.board, manifest.version, built.folder(project, manifest.board) / manifest.version)
+    if (place.directory / MANIFEST).is_file():
+        if _same_content(place, manifest):
+            with suppress(HeirloomError):
+                place.check()
+                return place
+        elif not may_replace or endorse.is_signed(project, repository, place):
+            raise HeirloomError(
+                f"release {place.version} for {place.board} was built with other content",
+                "give the new content a new version"
+                if endorse.is_signed(project, repository, place)
+                else "give the new content a new version, or say --replace as long as it is not signed",
+            )
+    _write(place.directory, data, content)
+    return replace(place)  # without what is cached of the old content
+
+
+def _encode(manifest: Manifest) -> bytes:
+    try:
+        return manifest.encode()
+    except UpdateError as exc:
+        raise HeirloomError(f"{manifest.version} for {manifest.board}: {exc.sentence}", "see docs/manifest.cddl") from exc
+
+
+def _same_content(place: BuiltRelease, manifest: Manifest) -> bool:
+    try:
+        released_at = place.manifest.released_at
+    except HeirloomError:
+        return False
+    now, manifest.released_at = manifest.released_at, released_at
+    same = _encode(manifest) == place.manifest_bytes
+    manifest.released_at = now
+    return same
+
+
+def _write(directory: Path, manifest: bytes, content: _Content) -> None:
+    """Write the release beside its place and move it there, so that a build can be killed at any moment."""
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=directory.parent) as temporary:
+            new = Path(temporary) / "new"
+            (new / BLOBS).mkdir(parents=True)
+            for sha256, data in content.blobs.items():
+                write_atomic(new / BLOBS / sha256.hex(), data)
+            write_atomic(new / MANIFEST, manifest)
+            if directory.exists():
+                directory.rename(Path(temporary) / "old")
+            new.rename(directory)
+    except OSError as exc:
+        raise os_error(exc, f"cannot write {directory}") from exc
+
+
+def released_at_text(manifest: Manifest) -> str:
+    """When the release was made, for people (UTC)."""
+    return datetime.fromtimestamp(manifest.released_at, UTC).strftime("%Y-%m-%d %H:%M")

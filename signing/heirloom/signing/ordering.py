@@ -1,0 +1,107 @@
+"""The order of releases: sequences, floors and stepping stones (DESIGN 4). Versions are names, they order nothing."""
+
+from heirloom.cli.errors import HeirloomError, UsageError
+from heirloom.cli.project import Project
+from heirloom.device.manifest import MAX_NUMBER
+from heirloom.signing import built
+from heirloom.signing.repository import Release, Repository
+
+
+def check_unpublished(repository: Repository, board: str, version: str) -> None:
+    """Raise HeirloomError if the version is published: a release never changes."""
+    if any(release.version == version for release in repository.releases(board)):
+        raise HeirloomError(f"release {version} for {board} is already published", "give the new content a new version")
+
+
+def published(repository: Repository, board: str) -> list[Release]:
+    """The published releases of the current epoch, lowest first."""
+    epoch = repository.epoch()
+    return [release for release in repository.releases(board) if release.epoch == epoch]
+
+
+def sequence_for(project: Project, repository: Repository, board: str, version: str, wanted: int | None) -> int:
+    """The sequence of a release that is being built.
+
+    Args:
+        wanted: By the person; if None, that of an earlier build of this version, else the next one.
+
+    Raises:
+        HeirloomError: It would not order above what is published.
+    """
+    highest = max((release.sequence for release in published(repository, board)), default=0)
+    builds = _built_sequences(project, repository, board)
+    sequence = wanted if wanted is not None else builds.get(version) or max(highest, *builds.values(), 0) + 1
+    if sequence <= highest:
+        raise HeirloomError(
+            f"sequence {sequence} is not above {highest}, which is published for {board}",
+            f"say --sequence {highest + 1}, or leave --sequence out",
+        )
+    if sequence > MAX_NUMBER:
+        raise UsageError(f"sequence {sequence} is too large", f"at most {MAX_NUMBER}")
+    for other, taken in builds.items():
+        if taken == sequence and other != version:
+            raise HeirloomError(f"sequence {sequence} is that of {other}, which is built for {board}", "choose another")
+    return sequence
+
+
+def _built_sequences(project: Project, repository: Repository, board: str) -> dict[str, int]:
+    """Sequences of the builds of this epoch that are not published, by version."""
+    epoch = repository.epoch()
+    done = {release.version for release in repository.releases(board)}
+    builds = [build.manifest for build in built.built_releases(project, board) if build.version not in done]
+    return {manifest.version: manifest.sequence for manifest in builds if manifest.epoch == epoch}
+
+
+def floor(repository: Repository, board: str, sequence: int, wanted: str | None) -> int:
+    """The floor of a release: what the person says, else that of the release before, so that it never sinks.
+
+    Raises:
+        HeirloomError: It is above the release's own sequence, or names an unknown version.
+    """
+    if wanted is None:
+        before = published(repository, board)
+        return repository.manifest(board, before[-1].version).floor if before else 0
+    number = _sequence_of(repository, board, wanted, "--floor")
+    if number > sequence:
+        raise HeirloomError(f"the floor {number} is above the release's own sequence {sequence}", "choose a lower --floor")
+    return number
+
+
+def stepping_stone(
+    repository: Repository, board: str, sequence: int, requires: str | None, via: str | None
+) -> tuple[int | None, str | None]:
+    """(requires, via) of a release: the minimum that it needs, and the release that leads there.
+
+    Raises:
+        HeirloomError: The stepping stone is not published, does not reach the minimum, or one of the two is missing.
+    """
+    if requires is None and via is None:
+        return None, None
+    if requires is None:
+        raise UsageError("--via without --requires", "say which sequence or version this release requires")
+    minimum = _sequence_of(repository, board, requires, "--requires")
+    stone = _stone(repository, board, minimum, requires, via)
+    if not minimum <= stone.sequence < sequence or minimum >= sequence:
+        raise HeirloomError(
+            f"{stone.version} has sequence {stone.sequence}, which does not lead from {minimum} to {sequence}",
+            "choose a --via at or above --requires and below this release",
+        )
+    return minimum, stone.version
+
+
+def _stone(repository: Repository, board: str, minimum: int, requires: str, via: str | None) -> Release:
+    if via is not None:
+        return repository.release(board, via)
+    for release in published(repository, board):
+        if requires == release.version or release.sequence == minimum:
+            return release
+    raise UsageError(f"no published release has sequence {minimum}", "say --via VERSION")
+
+
+def _sequence_of(repository: Repository, board: str, text: str, option: str) -> int:
+    for release in published(repository, board):
+        if release.version == text:
+            return release.sequence
+    if text.isascii() and text.isdigit() and int(text) <= MAX_NUMBER:
+        return int(text)
+    raise UsageError(f"{option} {text} is neither a published version nor a sequence", "see `heirloom release list`")
