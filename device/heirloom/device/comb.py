@@ -1,51 +1,93 @@
-"""Fixed-base combs: how a known point is multiplied with few additions (Hamburg 2012, 3.3: signed combs).
+"""Fixed-base combs: how known points are multiplied with few operations (Hamburg 2012, 3.3: signed combs).
 
 A scalar of 5 * spacing bits is read as five rows of bits, one above the other; each column of five
 bits picks one precomputed sum of the five teeth P, 2^spacing P, ..., 2^(4 * spacing) P. Bits stand for +1 and
 -1 instead of 1 and 0: so a table has 16 rows only, and every column picks one.
 
-Tables are bytes, made by `make_table` of the curve's module. They may be kept on flash: `seal` adds a hash, and
-`SealedTable.intact` checks it. The verifiers take rows as they are, so check a table once whenever it is opened.
+Tables are bytes, made by `make_table` of the curve's module; a last row holds the point itself. They may be kept
+on flash: `sealed` adds a hash, and `FileTable.intact` checks it. Whoever keeps a table checks it when opening it:
+the verifiers see that a table is of the right key, but take the other rows as they are.
 """
 
 import hashlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
     from heirloom.device.protocols import Buffer, Stream, Table, Update
+
+    Point = TypeVar("Point")  # what a curve's formulas compute with
+    Addend = TypeVar("Addend")  # a point prepared for being added
 
 try:
     from micropython import const
 except ImportError:  # CPython
 
     def const(value: int) -> int:  # type: ignore[misc]
-        """What it is for the compiler of MicroPython: nothing."""
+        """Returns the value; for the compiler of MicroPython it means more."""
         return value
 
 
-TEETH = 5
+_TEETH = const(5)
 ROWS = 16
 
 
-def columns(scalar: int, spacing: int) -> bytearray:
-    """Recode an odd scalar below 2^(5 * spacing) for the comb, lowest column first.
+def columns(scalar: int, spacing: int, flip: int = 0) -> bytearray:
+    """Recode an odd scalar below 2^(5 * spacing), lowest column first.
 
     A column is a row number, 0 to 15, with 16 added when that row is to be added and not subtracted. Row r of
     a table is the sum of the five teeth, the last one positive, tooth i < 4 positive when bit i of r is set.
+    With `flip` 16, the scalar is negated.
     """
-    length = TEETH * spacing
+    length = _TEETH * spacing
     bits = (scalar + (1 << length) >> 1).to_bytes((length + 7) >> 3, "little")
     out = bytearray(spacing)
     position = 0
-    for tooth in range(TEETH):
+    for tooth in range(_TEETH):
         for column in range(spacing):
             if bits[position >> 3] >> (position & 7) & 1:
                 out[column] |= 1 << tooth
             position += 1
     for column in range(spacing):
-        if out[column] < ROWS:
-            out[column] = ROWS - 1 - out[column]
+        digit = out[column]
+        out[column] = (digit if digit & 16 else 15 - digit) ^ flip
     return out
+
+
+def sums(
+    point: "Point",
+    nothing: "Point",
+    spacing: int,
+    double: "Callable[[Point], Point]",
+    prepare: "Callable[[Point], Addend]",
+    negative: "Callable[[Addend], Addend]",
+    add: "Callable[[Point, Addend], Point]",
+) -> "Iterator[tuple[int, Point]]":
+    """Compute the rows of a table: pairs of a row number and a point, each row once, in no useful order.
+
+    The point and the neutral one come in the curve's coordinates, then four of its operations.
+    """
+    total = nothing
+    steps = []  # twice each tooth but the last
+    for _ in range(_TEETH - 1):
+        total = add(total, negative(prepare(point)))
+        point = double(point)
+        steps.append(prepare(point))
+        for _ in range(spacing - 1):
+            point = double(point)
+    total = add(total, prepare(point))
+    yield 0, total
+    row = 0
+    # In the order of a Gray code, each row differs from the one before in the sign of one tooth.
+    for i in range(1, ROWS):
+        tooth = 0
+        while not i >> tooth & 1:
+            tooth += 1
+        row ^= 1 << tooth
+        total = add(total, steps[tooth] if row >> tooth & 1 else negative(steps[tooth]))
+        yield row, total
 
 
 def inverse(value: int, modulus: int) -> int:
@@ -55,6 +97,22 @@ def inverse(value: int, modulus: int) -> int:
         q, r = divmod(a, b)
         a, b, u, v = b, r, v, u - q * v
     return v % modulus
+
+
+def invert_all(values: bytearray, modulus: int) -> None:
+    """Replace numbers of 32 bytes each, big-endian, by their inverses, with a single inversion (Montgomery's trick)."""
+    view = memoryview(values)
+    products = bytearray(len(values))
+    product = 1
+    for start in range(0, len(values), 32):
+        products[start : start + 32] = product.to_bytes(32, "big")
+        product = product * int.from_bytes(view[start : start + 32], "big") % modulus
+    rest = inverse(product, modulus)
+    for start in range(len(values) - 32, -1, -32):
+        before = int.from_bytes(products[start : start + 32], "big")
+        value = int.from_bytes(view[start : start + 32], "big")
+        values[start : start + 32] = (rest * before % modulus).to_bytes(32, "big")
+        rest = rest * value % modulus
 
 
 class MemoryTable:

@@ -10,7 +10,7 @@ extended coordinates (RFC 8032, 5.1.4); one that is going to be added often is *
 (y + x, y - x, 2 d t, 2 z).
 """
 
-from heirloom.device.comb import ROWS, MemoryTable, columns, const, inverse
+from heirloom.device.comb import ROWS, MemoryTable, columns, const, inverse, invert_all, sums
 from heirloom.device.sha512 import Sha512
 
 TYPE_CHECKING = False
@@ -18,20 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
-    from heirloom.device.protocols import Table, Update
+    from heirloom.device.protocols import Buffer, Table, Update
 
     Point = tuple[int, int, int, int]
 
-ROW_LENGTH = 96  # bytes: y + x, y - x and 2 d x y of an affine point, 32 bytes each, little-endian
+ROW_LENGTH = 96  # bytes: y + x, y - x and 2 d x y of an affine point, 32 bytes each, big-endian
 
 _P = const((1 << 255) - 19)
 _L = const((1 << 252) + 27742317777372353535851937790883648493)
 _2D = const(16295367250680780974490674513165176452449235426866156013048779062215315747161)
+_HALF = const((1 << 254) - 9)
 _ROOT_OF_MINUS_ONE = const(19681161376707505956807079304988542015446066515923890162744021073123829784752)
-# y of two points of order 8; of the two others it is the negative.
+# y of two points of order 8; of the other two it is the negative.
 _Y_OF_ORDER_8 = const(2707385501144840649318225287225658788936804267575313519463743609750303402022)
 _SPACING = const(51)  # columns of the comb: scalars below L, plus L where that makes them odd, have 254 bits
-_KEY_ROW = const(16)  # after the comb's rows, a table has the key itself
+_KEY_ROW = const(16)
+_KEY_DIGIT = const(48)  # a column that no comb has: picks the key's row, positive
 
 
 def verify(public: bytes, signature: bytes, feed: "Callable[[Update], object]", table: "Optional[Table]" = None) -> bool:
@@ -43,22 +45,25 @@ def verify(public: bytes, signature: bytes, feed: "Callable[[Update], object]", 
         feed: is called once, with a function that it calls with the message in pieces; not at all
             when the signature is refused for its form.
         table: what `make_table` wrote for this key; without it, making one costs 0.5 s on an RP2040.
+            With the table of another key, or a damaged one, every signature is refused.
     """
     if len(public) != 32 or len(signature) != 64:
         return False
+    r = signature[:32]
     s = int.from_bytes(signature[32:], "little")
-    if s >= _L or not _acceptable(public) or not _acceptable(signature[:32]):
-        return False
-    try:
-        rows = table if table else _memory_table(public)
-    except ValueError:
+    if s >= _L or not _acceptable(public) or not _acceptable(r):
         return False
     digest = Sha512()
-    digest.update(signature[:32])
+    digest.update(r)
     digest.update(public)
     feed(digest.update)
     k = int.from_bytes(digest.digest(), "little") % _L
-    return _encode(_combine(s, k, rows)) == signature[:32]
+    del digest
+    try:
+        rows = _checked(table, public) if table else _memory_table(public)
+    except ValueError:
+        return False
+    return _encode(_combine(s, k, rows)) == r
 
 
 def make_table(public: bytes, write: "Update") -> None:
@@ -66,38 +71,51 @@ def make_table(public: bytes, write: "Update") -> None:
 
     Raises ValueError when the key is not the canonical encoding of a point.
     """
-    point = _decode(public)
-    buffer = bytearray(ROW_LENGTH * (ROWS + 1))
-    _put(buffer, _KEY_ROW, point)
-    steps = []  # twice each tooth but the last, cached
-    total = (0, 1, 1, 0)
-    for tooth in range(5):
-        if tooth < 4:
-            total = _add(total, _negative(_cache(point)))
-            point = _double(point)
-            steps.append(_cache(point))
-            for _ in range(_SPACING - 1):
-                point = _double(point)
-    total = _add(total, _cache(point))
-    # In the order of a Gray code, neighbouring rows differ in the sign of one tooth.
-    row = 0
-    _put(buffer, row, total)
-    for i in range(1, ROWS):
-        tooth = 0
-        while not i >> tooth & 1:
-            tooth += 1
-        row ^= 1 << tooth
-        step = steps[tooth]
-        total = _add(total, step if row >> tooth & 1 else _negative(step))
-        _put(buffer, row, total)
-    _normalise(buffer)
-    write(buffer)
+    key = _decode(public)
+    table = bytearray(ROW_LENGTH * (ROWS + 1))
+    scales = bytearray(32 * (ROWS + 1))
+    _put(table, _KEY_ROW, 0, key[0])
+    _put(table, _KEY_ROW, 1, key[1])
+    scales[32 * _KEY_ROW :] = (1).to_bytes(32, "big")
+    for row, (x, y, z, _) in sums(key, (0, 1, 1, 0), _SPACING, _double, _cache, _negative, _add):
+        _put(table, row, 0, x)
+        _put(table, row, 1, y)
+        scales[32 * row : 32 * row + 32] = z.to_bytes(32, "big")
+    invert_all(scales, _P)
+    for row in range(ROWS + 1):
+        scale = int.from_bytes(scales[32 * row : 32 * row + 32], "big")
+        x = _get(table, row, 0) * scale % _P
+        y = _get(table, row, 1) * scale % _P
+        _put(table, row, 0, (y + x) % _P)
+        _put(table, row, 1, (y - x) % _P)
+        _put(table, row, 2, _2D * x * y % _P)
+    write(table)
+
+
+def _put(table: bytearray, row: int, column: int, number: int) -> None:
+    start = row * ROW_LENGTH + 32 * column
+    table[start : start + 32] = number.to_bytes(32, "big")
+
+
+def _get(table: bytearray, row: int, column: int) -> int:
+    start = row * ROW_LENGTH + 32 * column
+    return int.from_bytes(table[start : start + 32], "big")
 
 
 def _memory_table(public: bytes) -> MemoryTable:
-    pieces: "list[bytes]" = []
+    pieces: "list[Buffer]" = []
     make_table(public, pieces.append)
     return MemoryTable(pieces[0], ROW_LENGTH)
+
+
+def _checked(table: "Table", public: bytes) -> "Table":
+    """Raises ValueError unless the table is of this key."""
+    plus, minus, _, _ = _load(table, _KEY_DIGIT, bytearray(ROW_LENGTH))
+    x = (plus - minus) * _HALF % _P
+    y = (plus + minus) * _HALF % _P
+    if (y | (x & 1) << 255).to_bytes(32, "little") != public:
+        raise ValueError("the table is of another key")
+    return table
 
 
 def _acceptable(encoded: bytes) -> bool:
@@ -113,12 +131,13 @@ def _decode(encoded: bytes) -> "Point":
     y &= (1 << 255) - 1
     u = 2 * (y * y - 1) % _P
     v = (_2D * y * y + 2) % _P
-    x = u * v * v * v * pow(u * v * v * v * v * v * v * v % _P, (_P - 5) >> 3, _P) % _P
+    v3 = v * v * v % _P
+    x = u * v3 * pow(u * v3 * v3 * v % _P, (_P - 5) >> 3, _P) % _P
     check = v * x * x % _P
     if check != u:
-        x = x * _ROOT_OF_MINUS_ONE % _P
         if check != _P - u:
             raise ValueError("not a point of edwards25519")
+        x = x * _ROOT_OF_MINUS_ONE % _P
     if len(encoded) != 32 or y >= _P or (sign and not x):
         raise ValueError("not a canonical point")
     if x & 1 != sign:
@@ -134,7 +153,7 @@ def _encode(point: "Point") -> bytes:
 
 
 def _double(point: "Point") -> "Point":
-    """RFC 8032, 5.1.4, with all signs turned so that fewer are needed."""
+    """RFC 8032, 5.1.4, with all signs turned so that fewer operations are needed."""
     x, y, z, _ = point
     p = _P
     a = x * x
@@ -157,8 +176,8 @@ def _add(point: "Point", cached: "Point") -> "Point":
     d = z * z2
     e = (b - a) % p
     h = (b + a) % p
-    f = (d - c) % p
-    g = (d + c) % p
+    f = d - c
+    g = d + c
     return e * f % p, g * h % p, f * g % p, e * h % p
 
 
@@ -172,39 +191,13 @@ def _negative(cached: "Point") -> "Point":
     return minus, plus, -t2d, z2
 
 
-def _put(buffer: bytearray, row: int, point: "Point") -> None:
-    """Keep x, y, z of a point in a row, until `_normalise`."""
-    for i in range(3):
-        start = row * ROW_LENGTH + 32 * i
-        buffer[start : start + 32] = point[i].to_bytes(32, "little")
-
-
-def _normalise(buffer: bytearray) -> None:
-    """Turn rows of x, y, z into rows as tables have them, with one inversion for all (Montgomery's trick)."""
-    view = memoryview(buffer)
-    prefix = bytearray(32 * (_KEY_ROW + 1))
-    product = 1
-    for row in range(_KEY_ROW + 1):
-        prefix[32 * row : 32 * row + 32] = product.to_bytes(32, "little")
-        product = product * int.from_bytes(view[96 * row + 64 : 96 * row + 96], "little") % _P
-    rest = inverse(product, _P)
-    for row in range(_KEY_ROW, -1, -1):
-        here = view[ROW_LENGTH * row : ROW_LENGTH * row + ROW_LENGTH]
-        z = rest * int.from_bytes(prefix[32 * row : 32 * row + 32], "little") % _P
-        rest = rest * int.from_bytes(here[64:], "little") % _P
-        x = z * int.from_bytes(here[:32], "little") % _P
-        y = z * int.from_bytes(here[32:64], "little") % _P
-        _put(buffer, row, ((y + x) % _P, (y - x) % _P, _2D * x * y % _P, 0))
-
-
-def _row(table: "Table", index: int, buffer: bytearray) -> "Point":
-    table.row(index, buffer)
-    return (
-        int.from_bytes(buffer[:32], "little"),
-        int.from_bytes(buffer[32:64], "little"),
-        int.from_bytes(buffer[64:], "little"),
-        2,
-    )
+def _load(table: "Table", digit: int, buffer: bytearray) -> "Point":
+    """The row that a column of the comb picks, cached, with its sign."""
+    table.row(digit & 15 if digit < 32 else 16, buffer)
+    plus = int.from_bytes(buffer[:32], "big")
+    minus = int.from_bytes(buffer[32:64], "big")
+    t2d = int.from_bytes(buffer[64:], "big")
+    return (plus, minus, t2d, 2) if digit & 16 else (minus, plus, -t2d, 2)
 
 
 def _combine(s: int, k: int, table: "Table") -> "Point":
@@ -212,20 +205,13 @@ def _combine(s: int, k: int, table: "Table") -> "Point":
     from heirloom.device.comb_ed25519 import BASE
 
     base = MemoryTable(BASE, ROW_LENGTH)
-    even = not k & 1
-    # B has order L, so s may become odd by adding L; of A's order nothing is known.
+    # B has order L, so s may become odd by adding L. Of A's order nothing is known.
     s_columns = columns(s if s & 1 else s + _L, _SPACING)
-    k_columns = columns(k | 1, _SPACING)
+    k_columns = columns(k | 1, _SPACING, 16)
     buffer = bytearray(ROW_LENGTH)
     total = (0, 1, 1, 0)
     for column in range(_SPACING - 1, -1, -1):
         total = _double(total)
-        digit = s_columns[column]
-        cached = _row(base, digit & 15, buffer)
-        total = _add(total, cached if digit & 16 else _negative(cached))
-        digit = k_columns[column]
-        cached = _row(table, digit & 15, buffer)
-        total = _add(total, _negative(cached) if digit & 16 else cached)
-    if even:
-        total = _add(total, _row(table, _KEY_ROW, buffer))
-    return total
+        total = _add(total, _load(base, s_columns[column], buffer))
+        total = _add(total, _load(table, k_columns[column], buffer))
+    return total if k & 1 else _add(total, _load(table, _KEY_DIGIT, buffer))
