@@ -21,6 +21,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 from tuf.ngclient import Updater
+from tuf.ngclient.fetcher import FetcherInterface
 
 from heirloom.server.serve import serving
 from heirloom.server.store import Store
@@ -141,6 +142,7 @@ class Client:
 
     def __init__(self, folder: Path, url: str, root: bytes) -> None:
         self.folder, self.url, self.root = folder, url, root
+        self.fetcher: FetcherInterface | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def updater(self) -> Updater:
@@ -149,6 +151,7 @@ class Client:
             self.url + "metadata/",
             str(self.folder),
             self.url + "targets/",
+            self.fetcher,
             bootstrap=self.root,
         )
 

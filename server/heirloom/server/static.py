@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from fastapi.responses import FileResponse, Response
 from starlette.datastructures import Headers
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from heirloom.server.store import FOLDERS
 
@@ -19,10 +19,14 @@ _MUTABLE = re.compile(r"metadata/(timestamp|root)\.json(\.z)?")
 _CONTENT_ADDRESSED = re.compile(r"([0-9a-f]{64})(\..*)?")
 
 _FRESH = "no-cache"
-_FOR_EVER = "public, max-age=31536000, immutable"
+_FOR_EVER = "max-age=31536000, immutable"
+
+# One range of bytes; several at once serve no device and cost the server (RFC 9110 14.2 allows to ignore them).
+_RANGE = re.compile(rb"bytes=(?:(?P<first>[0-9]+)-(?P<last>[0-9]*)|-[0-9]+)")
 
 _MEDIA_TYPES = {".json": "application/json", ".cbor": "application/cbor", ".z": "application/zlib"}
 _TAG_DIGITS = 16
+_NOT_FOUND = "", None
 
 
 class RepositoryFiles(StaticFiles):
@@ -36,15 +40,20 @@ class RepositoryFiles(StaticFiles):
         # A repository that is not there yet is served as soon as it is.
         super().__init__(directory=repository, check_dir=False)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await super().__call__(_without_odd_range(scope), receive, send)
+
     async def check_config(self) -> None:
         """Nothing: see `__init__`."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Hide everything but the three public folders, and names that begin with a dot."""
+        """Hide everything but the three public folders, names that begin with a dot, and what cannot be read."""
         parts = path.split(os.sep)
         if parts[0] not in FOLDERS or any(part.startswith(".") for part in parts):
-            return "", None
-        return super().lookup_path(path)
+            return _NOT_FOUND
+        full_path, stat_result = super().lookup_path(path)
+        return (full_path, stat_result) if os.access(full_path, os.R_OK) else _NOT_FOUND
 
     def file_response(
         self, full_path: "str | os.PathLike[str]", stat_result: os.stat_result, scope: Scope, status_code: int = 200
@@ -58,6 +67,18 @@ class RepositoryFiles(StaticFiles):
         if self.is_not_modified(response.headers, Headers(scope=scope)):
             return NotModifiedResponse(response.headers)
         return response
+
+
+def _without_odd_range(scope: Scope) -> Scope:
+    """Without a Range header that is not one valid range of bytes: it is ignored (RFC 9110 14.2)."""
+    if scope["type"] != "http":
+        return scope
+    return {**scope, "headers": [item for item in scope["headers"] if item[0] != b"range" or _is_range(item[1])]}
+
+
+def _is_range(value: bytes) -> bool:
+    match = _RANGE.fullmatch(value.strip())
+    return match is not None and not (match["last"] and int(match["last"]) < int(match["first"]))
 
 
 def _whole(path: Path) -> Response:

@@ -1,0 +1,246 @@
+"""A publisher killed at every step that changes the file system, and what clients see then."""
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
+
+from heirloom.server.store import Store
+
+STEPS = ("open", "write", "fsync", "replace", "rename", "link", "symlink", "truncate", "unlink", "mkdir", "rmdir")
+_SERVER = """
+import sys
+from pathlib import Path
+from heirloom.server.serve import listen, make_server, run, url_of
+listener = listen("127.0.0.1", 0)
+print(url_of(listener), flush=True)
+run(make_server(Path(sys.argv[1])), listener)
+"""
+
+
+@pytest.fixture
+def serve_apart(repository: Path) -> Iterator[str]:
+    """A server in a process of its own: a process with threads should not fork."""
+    command = [sys.executable, "-c", _SERVER, str(repository)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+class CompressedFetcher(FetcherInterface):
+    """Fetches metadata as Heirloom's devices do: the compressed twin."""
+
+    def __init__(self) -> None:
+        self.plain = Urllib3Fetcher()
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        if "/metadata/" not in url:
+            return self.plain.fetch(url)
+        return iter([zlib.decompress(b"".join(self.plain.fetch(url + ".z")), wbits=10)])
+
+
+class Steps:
+    """Counts the steps of a commit, and kills the process at one of them."""
+
+    def __init__(self, folder: Path, kill_at: int | None = None, *, torn: bool = False) -> None:
+        self.folder, self.kill_at, self.torn = folder, kill_at, torn
+        self.trace: list[tuple[str, str]] = []
+        self.opened_for_writing: list[str] = []
+        self.paths: dict[int, str] = {}
+
+    def install(self) -> None:
+        for name in STEPS:
+            setattr(os, name, self._counted(name, getattr(os, name)))
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            self.opened_for_writing.append(str(arguments[0]))
+
+    def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            self._reach(name, arguments)
+            result = real(*arguments, **options)
+            if name == "open":
+                self.paths[result] = str(arguments[0])
+            return result
+
+        self.real_write = getattr(self, "real_write", os.write)
+        return step
+
+    def _reach(self, name: str, arguments: tuple[Any, ...]) -> None:
+        place = arguments[-1] if name == "replace" else arguments[0]
+        self.trace.append((name, self.paths.get(place, str(place)) if isinstance(place, int) else str(place)))
+        if len(self.trace) - 1 == self.kill_at:
+            if self.torn:
+                self.real_write(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def commit_in_child(inputs: Any, folder: Path, kill_at: int | None = None, *, torn: bool = False) -> Steps | None:
+    """Publish in a forked process. Returns what it did, or None if it was killed."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        steps = Steps(folder, kill_at, torn=torn)
+        code = 1
+        try:
+            write = os.write
+            steps.install()
+            inputs.commit(Store(folder))
+            write(write_end, json.dumps([steps.trace, steps.opened_for_writing]).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as stream:
+        told = stream.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return None
+    assert os.waitstatus_to_exitcode(status) == 0
+    done = Steps(folder)
+    found = json.loads(told)
+    done.trace, done.opened_for_writing = [(name, place) for name, place in found[0]], found[1]
+    return done
+
+
+@dataclass
+class Scene:
+    """A published release, the next one about to be published, and what may come after that."""
+
+    base: Path
+    before: Any
+    killed: Any
+    instead: Any
+    after: Any
+
+
+@pytest.fixture
+def scene(product, tmp_path) -> Scene:
+    before = product.release("1.0.0")
+    before.commit(Store(tmp_path / "base"))
+    somebody_else = copy.deepcopy(product)
+    killed = product.release("1.1.0", root=True)
+    # Whoever publishes next may have other plans under the same version numbers; a root, once out, is out.
+    instead = somebody_else.release("1.1.1", root=True)
+    instead.metadata["2.root.json"] = killed.metadata["2.root.json"]
+    return Scene(tmp_path / "base", before, killed, instead, product.release("1.2.0"))
+
+
+def trace(scene: Scene, folder: Path) -> Steps:
+    shutil.copytree(scene.base, folder)
+    done = commit_in_child(scene.killed, folder)
+    assert done is not None
+    return done
+
+
+def test_every_change_is_counted(scene, tmp_path):
+    """Nothing is opened for writing behind the back of the counter."""
+    done = trace(scene, tmp_path / "run")
+    opened = {path for path in done.opened_for_writing if path.startswith(str(tmp_path / "run"))}
+    assert opened == {path for name, path in done.trace if name == "open" and ".new-" in path or path.endswith(".lock")}
+    assert len(opened) > 15
+
+
+def test_order_survives_power_loss(scene, tmp_path):
+    """Every rename follows the sync of its file; the timestamp's follows the sync of every folder it leads to."""
+    done = trace(scene, tmp_path / "run")
+    dirty: set[str] = set()  # files written and folders renamed in, not synced since
+    for name, place in done.trace:
+        path = Path(place)
+        if name == "write":
+            dirty.add(place)
+        elif name == "fsync":
+            dirty.discard(place)
+        elif name == "mkdir":
+            dirty.add(str(path.parent))
+        elif name == "replace":
+            assert str(path.with_name(f".new-{path.name}")) not in dirty, f"{path.name} was not synced"
+            if path.name.startswith("timestamp.json"):
+                assert dirty <= {str(path.parent)}, "the timestamp came before what it refers to"
+                assert not (path.name == "timestamp.json.z" and dirty)
+            dirty.add(str(path.parent))
+    assert not dirty
+    assert [Path(place).name for name, place in done.trace if name == "replace"][-2:] == [
+        "timestamp.json.z",
+        "timestamp.json",
+    ]
+
+
+def blobs_are_there(url: str, content: bytes) -> None:
+    for digest in content.decode().splitlines()[1:]:
+        with urllib.request.urlopen(f"{url}blobs/{digest}") as answer:
+            assert hashlib.sha256(answer.read()).hexdigest() == digest
+
+
+def test_killed_at_every_step(scene, tmp_path, repository, serve_apart, make_client):
+    """The old repository or the new one, whole, for plain and for compressing clients; and the next publish succeeds."""
+    steps = trace(scene, tmp_path / "run").trace
+    cuts = [(number, False) for number in range(len(steps))]
+    cuts += [(number, True) for number, (name, _) in enumerate(steps) if name == "write"]
+    root = scene.before.metadata["1.root.json"]
+    seen = []
+    remains: list[dict[str, bytes]] = []
+    for number, torn in cuts:
+        folder = tmp_path / "cuts" / f"{number}{'torn' * torn}"
+        shutil.copytree(scene.base, folder)
+        assert commit_in_child(scene.killed, folder, number, torn=torn) is None
+        if snapshot_of(folder) in remains:
+            continue  # the very files that a cut before left, as when a sync did not happen
+        remains.append(snapshot_of(folder))
+        repository.unlink(missing_ok=True)
+        repository.symlink_to(folder)
+        clients = [make_client(f"{folder.name}-{kind}", serve_apart, root) for kind in ("plain", "compressed")]
+        clients[1].fetcher = CompressedFetcher()
+        for client in clients:
+            version, content = client.stable()
+            blobs_are_there(serve_apart, content)
+            seen.append(version)
+        store = Store(folder)
+        with store.publishing():
+            completed = (folder / "metadata/timestamp.json").read_bytes() == scene.killed.metadata["timestamp.json"]
+            (scene.after if completed else scene.instead).commit(store)
+        for client in clients:
+            version, content = client.stable()
+            assert version == ("1.2.0" if completed else "1.1.1")
+            blobs_are_there(serve_apart, content)
+        shutil.rmtree(folder)
+    assert set(seen) == {"1.0.0", "1.1.0"}, "no cut fell after the point of no return"
+    assert len(cuts) > 90
+    assert len(remains) > 40
+
+
+def test_publishing_again_completes_it(scene, tmp_path):
+    """Killed anywhere, the same publish run again ends in the very same files."""
+    whole = tmp_path / "whole"
+    steps = trace(scene, whole).trace
+    expected = snapshot_of(whole)
+    for number in range(0, len(steps), 3):
+        folder = tmp_path / "cuts" / str(number)
+        shutil.copytree(scene.base, folder)
+        assert commit_in_child(scene.killed, folder, number) is None
+        scene.killed.commit(Store(folder))
+        assert snapshot_of(folder) == expected
+
+
+def snapshot_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
