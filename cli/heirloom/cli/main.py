@@ -16,6 +16,7 @@ from heirloom.cli.output import emit
 
 _FLAGS = ("--json", "--debug", "--yes")
 _PROJECT = "--project"
+GLOBAL_OPTIONS = (*_FLAGS, _PROJECT)
 _NAMES = ("heirloom", "heirloom-ota")
 _ATTENTION = 3
 _INTERRUPTED = 130  # as a shell reports SIGINT
