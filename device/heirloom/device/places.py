@@ -1,0 +1,163 @@
+"""Where the repository lies: several base URLs, tried in order, never trusted. The Fetcher of the verification core.
+
+A place that answered stays the current one for the rest of the session, so that files of one moment come
+from one place. TLS is privacy, not trust: when https fails, the same place is tried by http unless the owner forbids it.
+"""
+
+import io
+
+import deflate
+from micropython import const
+
+from heirloom.device.errors import E_NETWORK, E_NOT_FOUND, UpdateError
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Callable, Optional
+
+    from heirloom.device.http import Http, Response
+    from heirloom.device.protocols import Sink
+
+_CHUNK_BYTES = const(512)
+_INFLATE_BYTES = const(8192)  # a longer compressed file is fetched plain, which streams
+_WINDOW_BITS = const(10)
+_MISSING = (403, 404, 410)  # object stores say 403 for what is not there
+
+
+class Places:
+    """The base URLs of one repository, each ending in a slash, the preferred first."""
+
+    def __init__(self, http: "Http", urls: "list[str]", tls_only: bool = False) -> None:
+        self._http = http
+        self._urls: "list[str]" = []
+        for url in urls:
+            url = url if url.endswith("/") else url + "/"
+            if url not in self._urls:
+                self._urls.append(url)
+        self._tls_only = tls_only
+        self._at = 0
+        self._proven = False  # the current place has delivered something
+        self._compressed = False  # the current place has delivered a NAME.z
+        self._chunk = bytearray(_CHUNK_BYTES)
+        self._view = memoryview(self._chunk)
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    def next(self) -> None:
+        """Turns to the next place, because what the current one delivered was refused."""
+        self._at = (self._at + 1) % len(self._urls)
+        self._proven = self._compressed = False
+
+    def fetch(self, name: str, limit: int, sink: "Sink", etag: "Optional[str]" = None) -> "Optional[str]":
+        """Fetches the metadata file `name`; see protocols.Fetcher."""
+
+        def attempt() -> "Optional[str]":
+            sink.restart()
+            return self._fetch("metadata/" + name, sink, etag or "")
+
+        return self._each(attempt, lambda: self._proven)
+
+    def open(self, path: str, offset: int = 0) -> "Response":
+        """Opens a target or blob from byte `offset` on. Raises E_NOT_FOUND when no place has it, E_NETWORK when none answers."""
+        return self._each(lambda: self._get(path, offset), lambda: False)
+
+    def read(self, path: str, limit: int) -> bytes:
+        """The whole of a small file. Raises E_LENGTH when it is longer than `limit`."""
+        sink = _Memory(limit)
+        self._copy(self.open(path), sink)
+        return bytes(sink.data)
+
+    def _each(self, attempt: "Callable[[], object]", final: "Callable[[], bool]") -> "object":
+        """Tries the places in turn; "not found" is the last word when `final` says so."""
+        missing: "UpdateError | None" = None
+        failures = []
+        for _ in self._urls:
+            try:
+                result = attempt()
+                self._proven = True
+                return result
+            except UpdateError as error:
+                if error.code == E_NOT_FOUND:
+                    if final():
+                        raise
+                    missing = error
+                elif error.code == E_NETWORK:
+                    failures.append(error.sentence)
+                else:
+                    raise
+            self.next()
+        raise missing or UpdateError(E_NETWORK, "no place answers: " + ("; ".join(failures) or "none is known"))
+
+    def _fetch(self, path: str, sink: "Sink", etag: str) -> "Optional[str]":
+        """An ETag carries a first letter: of NAME.z ("z") or of NAME ("p")."""
+        if etag[:1] != "p":
+            try:
+                response = self._get(path + ".z", 0, etag[1:])
+                self._compressed = True
+                if response.status == 304:
+                    return None
+                if self._inflate(response, sink):
+                    return "z" + response.etag
+            except UpdateError as error:
+                if error.code != E_NOT_FOUND or self._compressed:
+                    raise
+        response = self._get(path, 0, etag[1:] if etag[:1] == "p" else "")
+        if response.status == 304:
+            return None
+        sink.restart()
+        self._copy(response, sink)
+        return "p" + response.etag
+
+    def _get(self, path: str, offset: int = 0, etag: str = "") -> "Response":
+        url = self._urls[self._at]
+        try:
+            response = self._http.get(url + path, offset, etag, self._tls_only)
+        except UpdateError:
+            if self._tls_only or not url.startswith("https:"):
+                raise
+            plain = "http" + url[5:]
+            response = self._http.get(plain + path, offset, etag)
+            self._urls[self._at] = plain
+        if response.status in _MISSING:
+            response.readinto(self._chunk)  # a short body is read away, so that the connection can be kept
+            raise UpdateError(E_NOT_FOUND, f"{url} has no {path}")
+        if response.status not in (200, 206, 304):
+            raise UpdateError(E_NETWORK, f"{url} answers {path} with status {response.status}")
+        return response
+
+    def _copy(self, response: "Response", sink: "Sink") -> None:
+        while True:
+            count = response.readinto(self._chunk)
+            if not count:
+                return
+            sink.write(self._chunk if count == _CHUNK_BYTES else self._view[:count])
+
+    def _inflate(self, response: "Response", sink: "Sink") -> bool:
+        """Whether the body was inflated into the sink; a body too long or damaged is left to the plain file."""
+        if response.length is None or response.length > _INFLATE_BYTES:
+            return False
+        packed = _Memory(_INFLATE_BYTES)
+        self._copy(response, packed)
+        try:
+            stream = deflate.DeflateIO(io.BytesIO(packed.data), deflate.ZLIB, _WINDOW_BITS)
+            while True:
+                count = stream.readinto(self._chunk)
+                if not count:
+                    return True
+                sink.write(self._view[:count])
+        except (OSError, EOFError, ValueError):
+            return False
+
+
+class _Memory:
+    """A sink in memory."""
+
+    def __init__(self, limit: int) -> None:
+        self.data = bytearray()
+        self._limit = limit
+
+    def write(self, data: "bytes | bytearray | memoryview") -> None:
+        if len(self.data) + len(data) > self._limit:
+            raise UpdateError("E_LENGTH", f"longer than {self._limit} bytes")
+        self.data.extend(data)

@@ -1,0 +1,352 @@
+"""The chooser: which release runs, what a trial has left, and how the application is started.
+
+Source or plain bytecode, and it needs nothing of heirloom.* to say what goes on: whatever else is damaged, this
+either runs a release or leaves the device answering. The format of /heirloom/state is frozen: newer
+clients add keys and never change what one means, because a provisioned client must read what any later
+one wrote.
+
+State keys: v format; a active slot, f fallback slot ("a", "b" or None); t trial [boots left, power losses left,
+started]; y what is on trial [epoch, sequence, floor, confirm mode]; o highest confirmed [epoch, sequence];
+l floor [epoch, sequence]; r highest root version; x releases that failed [[epoch, sequence], ...];
+d 1: check and install before the application starts; s 1: the application does not run asyncio;
+n boots; c crashes of the confirmed release in a row; w [epoch, sequence] that lost power too often;
+k [epoch, sequence] the owner said yes to.
+"""
+
+import binascii
+import json
+import os
+import sys
+
+TRIAL_BOOTS = 3
+TRIAL_POWER_LOSSES = 10
+ORDERLY, STARTED, HELD = 0, 1, 2  # the third number of a trial: only STARTED is charged at the next boot
+_FAILED_KEPT = 4
+_HOME = "/heirloom/"
+_STATE = _HOME + "state"
+_LOG_HALF_BYTES = 2048
+_TRACEBACK_BYTES = 1024
+_WATCHDOG_MS = 8000  # an RP2040 takes at most 8388
+_CRASH_WAIT_S = 5
+_CRASH_WAIT_MAX_S = 300
+
+
+def new_state():
+    """The state of a device on which nothing is installed."""
+    return {"v": 1, "a": None, "f": None, "t": None, "o": [0, 0], "l": [0, 0], "r": 0, "x": [], "d": 0, "s": 1, "n": 0}
+
+
+def load():
+    """The saved state, or None when it is missing or damaged."""
+    try:
+        with open(_STATE, "rb") as file:
+            line, crc = file.read(600).split(b"\n")[:2]
+        if int(crc, 16) == binascii.crc32(line):
+            state = new_state()
+            state.update(json.loads(line))
+            return state
+    except Exception:
+        pass
+    return None
+
+
+def save(state):
+    """Writes the state atomically; unset optional keys are left out. Raises OSError."""
+    line = json.dumps({k: v for k, v in state.items() if v is not None or k in "aft"}, separators=(",", ":")).encode()
+    with open(_STATE + ".new", "wb") as file:
+        file.write(line + b"\n%08x\n" % binascii.crc32(line))
+    os.rename(_STATE + ".new", _STATE)
+
+
+def change(**values):
+    """Sets keys of the saved state (None removes an optional one); returns the new state. Raises OSError."""
+    state = load() or new_state()
+    before = dict(state)
+    state.update(values)
+    if state != before:
+        save(state)
+    return state
+
+
+def read_json(name):
+    """The JSON file /heirloom/NAME as an object, or {}."""
+    try:
+        with open(_HOME + name) as file:
+            return json.load(file)
+    except Exception:
+        return {}
+
+
+def timing(name, default):
+    """A number of seconds from device.json, for demonstrations and tests; else the default."""
+    return read_json("device.json").get("timing", {}).get(name, default)
+
+
+def log(text):
+    """Prints a message and keeps it in /heirloom/log, which holds the newest 2 to 4 KiB."""
+    print("heirloom:", text)
+    try:
+        with open(_HOME + "log", "a") as file:
+            file.write(text + "\n")
+            full = file.tell() > _LOG_HALF_BYTES
+        if full:
+            os.rename(_HOME + "log", _HOME + "log.old")
+    except OSError:
+        pass  # a full disk must not stop an update or an application
+
+
+def exists(path):
+    """Whether there is a file or folder of this name."""
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def slot_path(slot):
+    """Where the manifest of a slot ("a" or "b") lies."""
+    return _HOME + "slots/" + slot + ".cbor"
+
+
+def choose(state):
+    """The slot to run: the active one, else the fallback, else None."""
+    for slot in (state["a"], state["f"]):
+        if slot and exists(slot_path(slot)):
+            return slot
+    return None
+
+
+def charge(state, power):
+    """One boot of the trial went wrong, by loss of power or by a fault; ends the trial when the budget is spent."""
+    trial = state["t"]
+    budget = 1 if power else 0
+    trial[budget] -= 1
+    trial[2] = ORDERLY
+    if trial[budget] > 0:
+        return
+    order = state["y"][:2]
+    if power:
+        state["w"] = order
+    else:
+        state["x"] = [failed for failed in state["x"] if failed != order][1 - _FAILED_KEPT :] + [order]
+    log("release %s %s: back to the one before" % (order, "lost power too often" if power else "failed"))
+    state["a"], state["f"], state["t"], state["y"] = state["f"], None, None, None
+
+
+def begin(state, power):
+    """Counts this boot; charges the boot before when it started the trial's application and nothing ended it."""
+    if state["t"]:
+        if state["t"][2] == STARTED:
+            charge(state, power)
+        if state["t"]:
+            state["t"][2] = STARTED
+    state["n"] += 1
+
+
+def confirm():
+    """The running release is healthy: its order and floor hold from now on. Nothing happens outside a trial."""
+    state = load()
+    if not state or not state["t"]:
+        return
+    epoch, sequence, floor = state["y"][:3]
+    if state["o"] < [epoch, floor]:
+        state["f"] = None  # not even the automatic rollback goes below the floor
+    state["o"] = max(state["o"], [epoch, sequence])
+    state["l"] = max(state["l"], [epoch, floor])
+    state["t"] = state["y"] = state["w"] = None
+    save(state)
+    watch.left = -1
+    log("release %s confirmed" % [epoch, sequence])
+
+
+def orderly(how=ORDERLY):
+    """Call this before a deliberate reset or deep sleep: the trial is not charged for it."""
+    state = load()
+    if state and state["t"] and state["t"][2] != how:
+        state["t"][2] = how
+        save(state)
+
+
+class Watch:
+    """The watchdog of a trial, fed by a timer each second until `left` seconds have passed (-1: for ever)."""
+
+    left = -1
+    hook = None  # called each second
+    _dog = None
+
+    def start(self, seconds):
+        """Arms the watchdog, which nothing can disarm, and feeds it for so many seconds."""
+        import machine
+
+        self.left = seconds
+        if self._dog is None:
+            self._dog = machine.WDT(timeout=_WATCHDOG_MS)
+            for number in (-1, 3, 1):  # boards with virtual timers, with four, with two
+                try:
+                    self._timer = machine.Timer(number, period=1000, callback=self._tick)
+                    break
+                except (ValueError, OSError):
+                    pass
+
+    def _tick(self, _timer):
+        if self.left:
+            self._dog.feed()
+            if self.left > 0:
+                self.left -= 1
+        if self.hook:
+            self.hook()
+
+
+watch = Watch()
+
+
+def forget():
+    """Drops the client's modules, so that the next import loads the running release's own when it brings one."""
+    for name in list(sys.modules):
+        if name.split(".")[0] == "heirloom":
+            del sys.modules[name]
+
+
+def client(name):
+    """The module heirloom.device.NAME: the release's own client, or where that does not load the provisioned one."""
+    forget()
+    full = "heirloom.device." + name
+    try:
+        return __import__(full, None, None, (name,))
+    except Exception as error:
+        path = sys.path[:]
+        if "/app" not in path:
+            raise
+        log("the release's own client does not load: %r" % error)
+        forget()
+        try:
+            sys.path[:] = [".frozen", "/lib"]
+            return __import__(full, None, None, (name,))
+        finally:
+            sys.path[:] = path
+
+
+def mount(slot):
+    """Mounts the slot's release at /app and makes it the working directory."""
+    sys.path[:] = [".frozen", "/lib", ""]  # "" last: the folder /heirloom is not the package
+    appfs = __import__("heirloom.device.appfs", None, None, ("appfs",))
+    os.chdir("/")
+    try:
+        os.umount("/app")
+    except OSError:
+        pass
+    os.mount(appfs.AppFS(slot_path(slot)), "/app")
+    sys.path[:] = ["/app/lib", "/app", ".frozen", "/lib", ""]
+    os.chdir("/app")
+
+
+def boot():
+    """What boot.py does."""
+    state = load()
+    if state and state["t"] and state["t"][2] == HELD:
+        watch.start(-1)  # somebody is at the REPL and the watchdog of the trial may still run
+    slot = state and choose(state)
+    if slot:
+        mount(slot)
+        forget()
+
+
+def main(namespace):
+    """What main.py does. Returns why nothing could be run; the namespace becomes the application's."""
+    import machine
+
+    cause = machine.reset_cause()
+    asleep = cause == getattr(machine, "DEEPSLEEP_RESET", -1)  # an RP2040 has no such cause
+    power = asleep or cause == machine.PWRON_RESET
+    state = load()
+    if state:
+        active = state["a"]
+        begin(state, power)
+        if state["t"] or not asleep:  # a battery device that wakes each minute need not wear its flash
+            save(state)
+        if state["a"] != active:
+            machine.reset()
+        if state["t"]:
+            watch.start(timing("trial_timeout_s", 300))
+    try:
+        client("run").before(not power)
+    except KeyboardInterrupt:
+        _hold()
+        raise
+    except Exception as error:
+        log("the client does not work: %r" % error)
+        sys.print_exception(error)
+    forget()
+    state = load()
+    if not state or not choose(state) or not exists("/app"):
+        return "no release is installed"
+    _run(namespace)
+
+
+def _run(namespace):
+    """Runs the application; what comes after it depends on whether it was on trial."""
+    import machine
+    import time
+
+    started = time.ticks_ms()
+    why = "the application returned"
+    try:
+        if exists("/app/main.py"):
+            execfile("/app/main.py", namespace)
+        else:
+            __import__("main")
+    except KeyboardInterrupt:
+        _hold()
+        raise
+    except SystemExit:
+        why = "the application called sys.exit()"
+    except BaseException as error:
+        why = "the application raised " + repr(error)
+        _keep_traceback(error)
+    lived_s = time.ticks_diff(time.ticks_ms(), started) // 1000
+    try:
+        wait_s = _ended(why, lived_s)
+    except OSError as error:
+        wait_s = _CRASH_WAIT_MAX_S
+        log("cannot save the state: %r" % error)
+    for _ in range(wait_s * 10):
+        time.sleep_ms(100)
+    machine.reset()
+
+
+def _ended(why, lived_s):
+    """Records that the application ended, which it never should; returns how many seconds to wait."""
+    log("%s after %d s" % (why[:200], lived_s))
+    state = load()
+    if not state:
+        return _CRASH_WAIT_S
+    wait_s = 0
+    if state["t"]:
+        charge(state, False)
+    else:
+        crashes = 1 + (state.get("c", 0) if lived_s < 600 else 0)
+        wait_s = min(_CRASH_WAIT_S << min(crashes - 1, 8), _CRASH_WAIT_MAX_S)
+        state["c"] = crashes
+        state["d"] = 1  # perhaps the fix is already there
+    save(state)
+    return wait_s
+
+
+def _hold():
+    """Somebody pressed Ctrl-C: what is on trial is not charged, and the watchdog leaves them in peace."""
+    orderly(HELD)
+    watch.left = -1
+
+
+def _keep_traceback(error):
+    import io
+
+    text = io.StringIO()
+    sys.print_exception(error, text)
+    sys.print_exception(error)
+    try:
+        with open(_HOME + "traceback", "w") as file:
+            file.write(text.getvalue()[-_TRACEBACK_BYTES:])
+    except OSError:
+        pass
