@@ -5,12 +5,10 @@ The same input gives the same bytes, except for `released-at`, which is SOURCE_D
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +44,7 @@ class Options:
         advisories: What it fixes, as in "CVE-2026-1234".
         notes: For the owner of a device.
         replace: Build again what was built with other content and not signed yet.
+        dry_run: Compile and check, but write nothing.
     """
 
     app: Path | None = None
@@ -57,6 +56,7 @@ class Options:
     advisories: Sequence[str] = ()
     notes: str | None = None
     replace: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def build(project: Project, board: str, version: str | None = None, options: Opt
         options: Everything else.
 
     Raises:
-        HeirloomError: The application cannot become a release, or the version was published or built with other content.
+        HeirloomError: The application cannot become a release, or the version has other content already.
     """
     options = options or Options()
     version = version or project.app.version
@@ -91,7 +91,7 @@ def build(project: Project, board: str, version: str | None = None, options: Opt
     content = compile_folder(options.app or project.app.source, model)
     _check_size(content, model)
     manifest.files = content.files
-    return _store(project, repository, manifest, content, options.replace)
+    return _store(project, repository, manifest, content, options)
 
 
 def board_model(project: Project, board: str) -> Board:
@@ -143,7 +143,9 @@ def _check_size(content: _Content, board: Board) -> None:
     room = board.flash.filesystem_size
     for path, length, _ in content.files:
         if length > room:
-            raise HeirloomError(f"{path} has {length} bytes, the file system of {board.name} has {room}", "make it smaller")
+            raise HeirloomError(
+                f"{path} has {length} bytes, the file system of {board.name} has {room}", "make it smaller"
+            )
     block = board.flash.block_size
     total = sum(-(-len(data) // block) * block for data in content.blobs.values())
     if total > room:
@@ -192,46 +194,52 @@ def _released_at() -> int:
 
 
 def _store(
-    project: Project, repository: Repository, manifest: Manifest, content: _Content, may_replace: bool
+    project: Project, repository: Repository, manifest: Manifest, content: _Content, options: Options
 ) -> BuiltRelease:
-    data = _encode(manifest)
-    place = BuiltRelease(manifest.board, manifest.version, built.folder(project, manifest.board) / manifest.version)
-    if (place.directory / MANIFEST).is_file():
-        if _same_content(place, manifest):
-            with suppress(HeirloomError):
-                place.check()
-                return place
-        elif not may_replace or endorse.is_signed(project, repository, place):
-            raise HeirloomError(
-                f"release {place.version} for {place.board} was built with other content",
-                "give the new content a new version"
-                if endorse.is_signed(project, repository, place)
-                else "give the new content a new version, or say --replace as long as it is not signed",
-            )
-    _write(place.directory, data, content)
-    return replace(place)  # without what is cached of the old content
+    directory = built.folder(project, manifest.board) / manifest.version
+    release = BuiltRelease(manifest.board, manifest.version, directory, _encode(manifest))
+    if (directory / MANIFEST).is_file():
+        earlier = built.load(project, manifest.board, manifest.version)
+        if _same_content(earlier, manifest):
+            # The same content again: it keeps its time of release, and with it the signature that it may have.
+            release = earlier
+        elif endorse.is_signed(project, repository, earlier):
+            raise _other_content(earlier, "give the new content a new version")
+        elif not options.replace:
+            raise _other_content(earlier, "give the new content a new version, or say --replace: it is not signed yet")
+    if not options.dry_run:
+        _write(release, content)
+    return release
+
+
+def _other_content(release: BuiltRelease, advice: str) -> HeirloomError:
+    return HeirloomError(f"release {release.version} for {release.board} was built with other content", advice)
 
 
 def _encode(manifest: Manifest) -> bytes:
     try:
         return manifest.encode()
     except UpdateError as exc:
-        raise HeirloomError(f"{manifest.version} for {manifest.board}: {exc.sentence}", "see docs/manifest.cddl") from exc
+        raise HeirloomError(
+            f"{manifest.version} for {manifest.board}: {exc.sentence}", "see docs/manifest.cddl"
+        ) from exc
 
 
-def _same_content(place: BuiltRelease, manifest: Manifest) -> bool:
+def _same_content(earlier: BuiltRelease, manifest: Manifest) -> bool:
+    """Whether only the time of release differs."""
     try:
-        released_at = place.manifest.released_at
+        released_at = earlier.manifest.released_at
     except HeirloomError:
         return False
     now, manifest.released_at = manifest.released_at, released_at
-    same = _encode(manifest) == place.manifest_bytes
+    same = _encode(manifest) == earlier.manifest_bytes
     manifest.released_at = now
     return same
 
 
-def _write(directory: Path, manifest: bytes, content: _Content) -> None:
+def _write(release: BuiltRelease, content: _Content) -> None:
     """Write the release beside its place and move it there, so that a build can be killed at any moment."""
+    directory = release.directory
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=directory.parent) as temporary:
@@ -239,7 +247,7 @@ def _write(directory: Path, manifest: bytes, content: _Content) -> None:
             (new / BLOBS).mkdir(parents=True)
             for sha256, data in content.blobs.items():
                 write_atomic(new / BLOBS / sha256.hex(), data)
-            write_atomic(new / MANIFEST, manifest)
+            write_atomic(new / MANIFEST, release.manifest_bytes)
             if directory.exists():
                 directory.rename(Path(temporary) / "old")
             new.rename(directory)
@@ -250,3 +258,8 @@ def _write(directory: Path, manifest: bytes, content: _Content) -> None:
 def released_at_text(manifest: Manifest) -> str:
     """When the release was made, for people (UTC)."""
     return datetime.fromtimestamp(manifest.released_at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def kind_name(manifest: Manifest) -> str:
+    """The kind as people say it: feature or security."""
+    return next(name for name, number in KINDS.items() if number == manifest.kind)

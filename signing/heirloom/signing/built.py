@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -27,16 +27,13 @@ class BuiltRelease:
 
     Attributes:
         directory: With the manifest and the blobs.
+        manifest_bytes: The manifest exactly as it will be published.
     """
 
     board: str
     version: str
     directory: Path
-
-    @cached_property
-    def manifest_bytes(self) -> bytes:
-        """The manifest exactly as it will be published."""
-        return _read(self.directory / MANIFEST)
+    manifest_bytes: bytes = field(repr=False)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -88,7 +85,9 @@ def check_blob(blob: Path, length: int, sha256: bytes, path: str) -> None:
         raise HeirloomError(f"the content of {path} is missing: {blob}", "build the release again")
     data = _read(blob)
     if len(data) != length or hashlib.sha256(data).digest() != sha256:
-        raise HeirloomError(f"the content of {path} is damaged: {blob} does not have its SHA-256", "build the release again")
+        raise HeirloomError(
+            f"the content of {path} is damaged: {blob} does not have its SHA-256", "build the release again"
+        )
 
 
 def check_version(version: str) -> None:
@@ -109,19 +108,29 @@ def load(project: Project, board: str, version: str) -> BuiltRelease:
         HeirloomError: It was not built.
     """
     check_version(version)
-    built = BuiltRelease(board, version, folder(project, board) / version)
-    if not (built.directory / MANIFEST).is_file():
+    directory = folder(project, board) / version
+    if not (directory / MANIFEST).is_file():
         known = ", ".join(release.version for release in built_releases(project, board)) or "none"
         raise HeirloomError(
-            f"release {version} for {board} was not built", f"run `heirloom release build --version {version}` (built: {known})"
+            f"release {version} for {board} was not built",
+            f"run `heirloom release build --version {version}` (built: {known})",
         )
-    return built
+    return _load(board, directory)
 
 
 def built_releases(project: Project, board: str) -> list[BuiltRelease]:
     """The built releases of a board, by name."""
     directories = sorted(path.parent for path in folder(project, board).glob(f"[!.]*/{MANIFEST}"))
-    return [BuiltRelease(board, directory.name, directory) for directory in directories]
+    return [_load(board, directory) for directory in directories]
+
+
+def boards_with(project: Project, version: str) -> list[str]:
+    """The boards for which that version was built."""
+    return [board for board in project.boards if (folder(project, board) / version / MANIFEST).is_file()]
+
+
+def _load(board: str, directory: Path) -> BuiltRelease:
+    return BuiltRelease(board, directory.name, directory, _read(directory / MANIFEST))
 
 
 def _read(path: Path) -> bytes:

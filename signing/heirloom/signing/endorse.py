@@ -16,7 +16,8 @@ from heirloom.cli.project import Project
 from heirloom.signing import built, roles
 from heirloom.signing.built import BuiltRelease
 from heirloom.signing.keys import KeyStore, role_signers
-from heirloom.signing.metadata import file_name, next_role, parse, sign as add_signatures, to_bytes, utc_now
+from heirloom.signing.metadata import file_name, next_role, parse, to_bytes, utc_now
+from heirloom.signing.metadata import sign as add_signatures
 from heirloom.signing.passphrases import Passphrases
 from heirloom.signing.repository import Repository, releases_in
 
@@ -40,7 +41,12 @@ class SignedRole:
 
 
 def sign(
-    project: Project, release: BuiltRelease, now: datetime | None = None, passphrases: Passphrases | None = None
+    project: Project,
+    release: BuiltRelease,
+    now: datetime | None = None,
+    passphrases: Passphrases | None = None,
+    *,
+    dry_run: bool = False,
 ) -> SignedRole:
     """Sign a built release with the keys of its board's releases role that are here.
 
@@ -49,6 +55,7 @@ def sign(
         release: What `build` made.
         now: Time of signing (UTC); the host's clock if None.
         passphrases: Where passphrases come from.
+        dry_run: Check everything, but open no key and write nothing.
 
     Raises:
         HeirloomError: A key does not open or is not one of the role's, the release is damaged or does not order above
@@ -59,10 +66,12 @@ def sign(
     _check_place(project, repository, release)
     role = roles.releases_role(release.board)
     metadata = _next(project, repository, release, now or utc_now())
+    path = pending_path(project, repository, release.board)
+    if dry_run:
+        return _describe(repository, release.board, path, metadata)
     signers = role_signers(project, role, passphrases)
     add_signatures(metadata, signers)
     _check_keys(repository, role, metadata, [signer.public_key.keyid for signer in signers])
-    path = pending_path(project, repository, release.board)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -115,7 +124,9 @@ def unpublished(project: Project, repository: Repository, board: str) -> list[Bu
     for release in waiting:
         build = built.load(project, board, release.version)
         if build.sha256 != release.sha256:
-            raise HeirloomError(f"{build.directory} is not what was signed as {release.version}", "build it again as it was")
+            raise HeirloomError(
+                f"{build.directory} is not what was signed as {release.version}", "build it again as it was"
+            )
         build.check()
         result.append(build)
     return result
@@ -134,9 +145,13 @@ def _check_place(project: Project, repository: Repository, release: BuiltRelease
         raise HeirloomError(f"{release.version} was built for the product {manifest.product}", "build it again")
     listed = repository.releases(release.board)
     if any(other.version == release.version for other in listed):
-        raise HeirloomError(f"release {release.version} for {release.board} is already published", "build a new version")
+        raise HeirloomError(
+            f"release {release.version} for {release.board} is already published", "build a new version"
+        )
     if manifest.epoch != repository.epoch():
-        raise HeirloomError(f"{release.version} was built for epoch {manifest.epoch}, now is {repository.epoch()}", "build it again")
+        raise HeirloomError(
+            f"{release.version} was built for epoch {manifest.epoch}, now is {repository.epoch()}", "build it again"
+        )
     highest = max((other.order for other in listed), default=(-1, -1))
     if manifest.order <= highest:
         raise HeirloomError(
@@ -169,7 +184,9 @@ def _check_keys(repository: Repository, role: str, metadata: Metadata[Targets], 
     useless = set(keyids) - _valid(repository, role, metadata)
     if useless:
         names = ", ".join(keyid[:8] for keyid in sorted(useless))
-        raise HeirloomError(f"key {names} is not one of the keys that targets names for {role}", "see `heirloom key list`")
+        raise HeirloomError(
+            f"key {names} is not one of the keys that targets names for {role}", "see `heirloom key list`"
+        )
 
 
 def _describe(repository: Repository, board: str, path: Path, metadata: Metadata[Targets]) -> SignedRole:

@@ -22,7 +22,7 @@ from heirloom.cli.project import FILE_NAME, Project, parse
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import check_path
 from heirloom.signing import online, places, roles, twins
-from heirloom.signing.keys import SCHEME, KeyStore, WrongPassphrase
+from heirloom.signing.keys import SCHEME, KeyStore, WrongPassphraseError
 from heirloom.signing.metadata import file_name, first_role, first_root, first_targets, sign, to_bytes
 from heirloom.signing.repository import METADATA, Repository
 from heirloom.signing.template import project_file
@@ -53,9 +53,7 @@ class Answers:
 
     def text(self) -> str:
         """The project file."""
-        return project_file(
-            self.name, self.urls, self.boards, self.app, self.contact, self.support_until, self.version
-        )
+        return project_file(self.name, self.urls, self.boards, self.app, self.contact, self.support_until, self.version)
 
     def maker_field(self) -> dict[str, object]:
         """`x-heirloom-maker` of the targets role: who stands behind the product."""
@@ -84,9 +82,13 @@ def check(folder: Path, answers: Answers) -> Project:
     """
     continues = unfinished(folder) is not None
     if (folder / FILE_NAME).exists() and not continues:
-        raise HeirloomError(f"{folder} is a project already", "`heirloom key new` and `heirloom release build` go on from here")
+        raise HeirloomError(
+            f"{folder} is a project already", "`heirloom key new` and `heirloom release build` go on from here"
+        )
     if (folder / "repository").exists() and not continues:
-        raise HeirloomError(f"there is a repository in {folder} without a {FILE_NAME}", "found the product in another folder")
+        raise HeirloomError(
+            f"there is a repository in {folder} without a {FILE_NAME}", "found the product in another folder"
+        )
     if not answers.boards:
         raise UsageError("no board named", "say --board NAME; `heirloom board list` shows the known ones")
     project = parse(tomllib.loads(answers.text()), folder / FILE_NAME)
@@ -113,7 +115,7 @@ def found(folder: Path, answers: Answers, passphrase: str, now: datetime) -> Pro
         now: Time of signing (UTC).
 
     Raises:
-        HeirloomError: See `check`; or a file cannot be written; or the passphrase is not that of the interrupted founding.
+        HeirloomError: See `check`; a file cannot be written; another passphrase than before the interruption.
     """
     project = check(folder, answers)
     marker = _marker(folder)
@@ -164,7 +166,7 @@ def _keys(store: KeyStore, wanted: list[str], passphrase: str) -> dict[str, list
             return store.generate(name, passphrase)
         try:
             return store.signer(f"{SCHEME}:{name}", lambda _: passphrase)
-        except WrongPassphrase as exc:
+        except WrongPassphraseError as exc:
             raise HeirloomError(
                 f"the interrupted `heirloom init` used another passphrase for {name}",
                 f"use that one, or remove {store.directory} and run `heirloom init` again",

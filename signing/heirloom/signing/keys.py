@@ -35,7 +35,7 @@ _ANCHOR = "trusted-root.json"
 _RSA_BITS = 3072
 
 
-class WrongPassphrase(HeirloomError):
+class WrongPassphraseError(HeirloomError):
     """A key did not open."""
 
 
@@ -54,7 +54,7 @@ class KeyFileSigner(CryptoSigner):
         scheme, _, path = priv_key_uri.partition(":")
         if scheme != SCHEME or not isinstance(public_key, SSlibKey) or secrets_handler is None:
             raise ValueError(f"{priv_key_uri} needs the scheme {SCHEME}:, its public key and a secrets handler")
-        folder = Path(path).parent if os.path.isabs(path) else Project.load().keys_dir()
+        folder = Path(path).parent if Path(path).is_absolute() else Project.load().keys_dir()
         store = KeyStore(folder)
         name = Path(path).name
         return cls(store.private(name, secrets_handler(name)), public_key)
@@ -95,17 +95,21 @@ class KeyStore:
         Raises:
             HeirloomError: The key exists, or the folder cannot be written or is open to others.
         """
-        check_name(name)
-        if self._pem(name).exists():
-            raise self._exists(name)
+        self.check_free(name)
         private = _new_private(kind)
-        signer = KeyFileSigner(private, SSlibKey.from_crypto(private.public_key()))  # type: ignore[arg-type]
+        signer = KeyFileSigner(private, SSlibKey.from_crypto(private.public_key()))
         self._make_folder()
         public = {"keyid": signer.public_key.keyid, **signer.public_key.to_dict()}
         # The public half first: the key exists when its private file does, and is then complete.
         write_atomic(self._public_file(name), json.dumps(public, indent=1).encode() + b"\n")
         self._write_once(name, seal(private, passphrase))
         return signer
+
+    def check_free(self, name: str) -> None:
+        """Raise HeirloomError if there is a key of that name."""
+        check_name(name)
+        if self._pem(name).exists():
+            raise self._exists(name)
 
     def public(self, name: str) -> SSlibKey:
         """The public half of a key; HeirloomError if there is none."""
@@ -141,7 +145,7 @@ class KeyStore:
         try:
             return open_sealed(pem, passphrase)
         except ValueError as exc:
-            raise WrongPassphrase(
+            raise WrongPassphraseError(
                 f"wrong passphrase for key {name}", f"try again; if it is right, {path} is damaged"
             ) from exc
 
@@ -159,10 +163,16 @@ class KeyStore:
         public, place = self.public(name), f"{SCHEME}:{self.directory.absolute() / name}"
         try:
             return _open(place, public, secrets_handler)
-        except WrongPassphrase:
+        except WrongPassphraseError:
             if not (isinstance(secrets_handler, Passphrases) and secrets_handler.ask_again(name)):
                 raise
             return _open(place, public, secrets_handler)
+
+    def test(self, name: str, secrets_handler: SecretsHandler) -> None:
+        """Open a key, sign with it and verify; errors as for `signer`."""
+        signer = self.signer(f"{SCHEME}:{name}", secrets_handler)
+        payload = b"heirloom key test"
+        signer.public_key.verify_signature(signer.sign(payload), payload)
 
     def has(self, uri: str) -> bool:
         """Whether the private key of a URI is here."""
@@ -177,7 +187,7 @@ class KeyStore:
         return name
 
     def anchor(self) -> bytes | None:
-        """The first root of the product that these keys belong to, kept apart from the repository; None if not known."""
+        """The first root of the product that these keys belong to, kept apart from the repository, or None."""
         try:
             return (self.directory / _ANCHOR).read_bytes()
         except FileNotFoundError:
@@ -210,7 +220,7 @@ class KeyStore:
                 os.link(temporary, self._pem(name))
             finally:
                 with suppress(OSError):
-                    os.unlink(temporary)
+                    Path(temporary).unlink()
         except FileExistsError as exc:
             raise self._exists(name) from exc
         except OSError as exc:
@@ -219,7 +229,9 @@ class KeyStore:
     def _check_private(self, path: Path, mode: str) -> None:
         with suppress(FileNotFoundError):
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise HeirloomError(f"others can read {path}", f"run `chmod {mode} {path}`, and think about who may have")
+                raise HeirloomError(
+                    f"others can read {path}", f"run `chmod {mode} {path}`, and think about who may have"
+                )
 
     def _pem(self, name: str) -> Path:
         return self.directory / f"{name}.pem"
@@ -228,7 +240,9 @@ class KeyStore:
         return self.directory / f"{name}.pub.json"
 
     def _exists(self, name: str) -> HeirloomError:
-        return HeirloomError(f"a key {name} exists in {self.directory}", "choose another name; keys are never overwritten")
+        return HeirloomError(
+            f"a key {name} exists in {self.directory}", "choose another name; keys are never overwritten"
+        )
 
     def _missing(self, name: str) -> HeirloomError:
         return HeirloomError(

@@ -51,7 +51,7 @@ class _Proposed:
 class _Overlaid:
     """What the new files are laid over: the repository as it is, or nothing."""
 
-    read: verify.Read = lambda name: None
+    read: verify.Read = {}.get
     anchor: bytes | None = None
 
 
@@ -79,9 +79,7 @@ def begin(files: Mapping[str, bytes], signers: Signers, now: datetime) -> dict[s
     return _finish(files, snapshot, timestamp, signers, _Overlaid(), now)
 
 
-def refresh(
-    repository: Repository, changed: Mapping[str, bytes], signers: Signers, now: datetime
-) -> dict[str, bytes]:
+def refresh(repository: Repository, changed: Mapping[str, bytes], signers: Signers, now: datetime) -> dict[str, bytes]:
     """The next snapshot and timestamp, for a repository with these new role files.
 
     Without a changed role the snapshot is kept while more than half of its life is left; a timestamp is always made.
@@ -102,10 +100,7 @@ def refresh(
     before = repository.trusted
     proposed = _verify(before, changed, now)
     snapshot = _next_snapshot(before, proposed, now)
-    if snapshot is None:
-        described = before.timestamp.signed.snapshot_meta
-    else:
-        described = _seal_snapshot(snapshot, signers)
+    described = _seal_snapshot(snapshot, signers) if snapshot else before.timestamp.signed.snapshot_meta
     timestamp = next_role(before.timestamp, roles.TIMESTAMP, now)
     timestamp.signed.snapshot_meta = described
     return _finish(changed, snapshot, timestamp, signers, _Overlaid(repository.read, repository.anchor), now)

@@ -22,8 +22,7 @@ def published(repository: Repository, board: str) -> list[Release]:
 def sequence_for(project: Project, repository: Repository, board: str, version: str, wanted: int | None) -> int:
     """The sequence of a release that is being built.
 
-    Args:
-        wanted: By the person; if None, that of an earlier build of this version, else the next one.
+    What the person `wanted`, else that of an earlier build of this version, else the next one.
 
     Raises:
         HeirloomError: It would not order above what is published.
@@ -63,7 +62,9 @@ def floor(repository: Repository, board: str, sequence: int, wanted: str | None)
         return repository.manifest(board, before[-1].version).floor if before else 0
     number = _sequence_of(repository, board, wanted, "--floor")
     if number > sequence:
-        raise HeirloomError(f"the floor {number} is above the release's own sequence {sequence}", "choose a lower --floor")
+        raise HeirloomError(
+            f"the floor {number} is above the release's own sequence {sequence}", "choose a lower --floor"
+        )
     return number
 
 

@@ -51,7 +51,9 @@ class Passphrases:
         """
         passphrase = ask_secret(f"new passphrase for {what}", env=VARIABLE, fd=self._fd, repeat=True)
         if len(passphrase) < MIN_LENGTH:
-            raise UsageError(f"the passphrase is too short: at least {MIN_LENGTH} characters", "four random words are good")
+            raise UsageError(
+                f"the passphrase is too short: at least {MIN_LENGTH} characters", "four random words are good"
+            )
         self._kept = passphrase
         return passphrase
 

@@ -30,7 +30,9 @@ def normalise(url: str) -> str:
     except ValueError:
         valid = False
     if not valid or not url.isascii() or not url.isprintable() or any(c in url for c in ' ?#@"\\'):
-        raise UsageError(f"{url!r} is no place for a repository", "it must look like https://updates.example.org/product/")
+        raise UsageError(
+            f"{url!r} is no place for a repository", "it must look like https://updates.example.org/product/"
+        )
     return url if url.endswith("/") else url + "/"
 
 

@@ -1,6 +1,7 @@
-"""What Heirloom demands of the boards' roles beyond TUF: paths, releases that never change, channels that point to them."""
+"""What Heirloom demands of the boards' roles beyond TUF: own paths, lasting releases, channels that point to them."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from tuf.api.metadata import Metadata, Targets
 
@@ -11,7 +12,7 @@ from heirloom.signing.repository import channels_in, releases_in
 Roles = Mapping[str, Metadata[Targets]]
 
 
-def check_boards(proposed: Roles, before: Roles, changed: Set[str], epoch: int) -> None:
+def check_boards(proposed: Roles, before: Roles, changed: AbstractSet[str], epoch: int) -> None:
     """Hold the changed roles, and the channels beside changed releases, against the rules.
 
     Args:

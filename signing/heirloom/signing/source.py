@@ -56,7 +56,9 @@ def collect(folder: Path) -> list[SourceFile]:
     if not files:
         raise HeirloomError(f"the application folder {folder} is empty", "put main.py there")
     if "main.py" not in (file.path for file in files):
-        raise HeirloomError(f"the application folder {folder} has no main.py", "a device starts the application with it")
+        raise HeirloomError(
+            f"the application folder {folder} has no main.py", "a device starts the application with it"
+        )
     if len(files) > MAX_FILES:
         raise HeirloomError(f"{folder} has {len(files)} files, a release has at most {MAX_FILES}", "leave some out")
     _check_collisions(files)
@@ -107,5 +109,7 @@ def _check_collisions(files: list[SourceFile]) -> None:
         # Devices compare without case, like the sticks and disks that updates travel on.
         folded = file.release_path.lower()
         if folded in seen:
-            raise HeirloomError(f"{seen[folded]} and {file.path} would have the same path on a device", "rename one of them")
+            raise HeirloomError(
+                f"{seen[folded]} and {file.path} would have the same path on a device", "rename one of them"
+            )
         seen[folded] = file.path

@@ -42,12 +42,12 @@ def project_file(
     return tomlkit.dumps(document)
 
 
-def _product(
-    name: str, urls: Sequence[str], contact: str | None, support_until: str | None
-) -> tomlkit.items.Table:
+def _product(name: str, urls: Sequence[str], contact: str | None, support_until: str | None) -> tomlkit.items.Table:
     table = tomlkit.table()
     table["name"] = name
-    table.add(tomlkit.comment("Places to look, in this order; at least two, on two sites. Devices learn them from the root."))
+    table.add(
+        tomlkit.comment("Places to look, in this order; at least two, on two sites. Devices learn them from the root.")
+    )
     table["urls"] = _lines(urls)
     _optional(table, "contact", contact, "security@example.org")
     _optional(table, "support-until", support_until, "2036-12-31")
@@ -81,7 +81,11 @@ def _boards(boards: Mapping[str, str]) -> tomlkit.items.Table:
 
 def _signing(boards: list[str]) -> tomlkit.items.Table:
     table = tomlkit.table()
-    table.add(tomlkit.comment("The keys of each role. Offline: root, targets, releases. Online: channels, snapshot, timestamp."))
+    table.add(
+        tomlkit.comment(
+            "The keys of each role. Offline: root, targets, releases. Online: channels, snapshot, timestamp."
+        )
+    )
     for role in roles.product_roles(boards):
         table[role] = _lines([f"{SCHEME}:{name}" for name in roles.key_names(role)])
     return table

@@ -115,9 +115,7 @@ def next_root(data: bytes, root: Metadata[Root], name: str) -> Metadata[Root]:
     return new
 
 
-def signed_by(
-    metadata: AnyMetadata, role: str, delegator: Metadata[Root] | Metadata[Targets], name: str
-) -> None:
+def signed_by(metadata: AnyMetadata, role: str, delegator: Metadata[Root] | Metadata[Targets], name: str) -> None:
     """Check that a threshold of the delegator's keys for `role` signed `metadata`, the file `name`."""
     try:
         result = delegator.signed.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
