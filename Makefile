@@ -29,6 +29,7 @@ lint: .venv/.ready ## Only ruff
 
 types: .venv/.ready device/typings/.ready ## Only mypy: host, and the device client against the ESP32 and RP2 stubs
 	$(BIN)/mypy
+	$(BIN)/mypy $$($(BIN)/python .ci/pure-modules)
 	$(BIN)/mypy --config-file device/mypy-esp32.ini
 	$(BIN)/mypy --config-file device/mypy-rp2.ini
 
