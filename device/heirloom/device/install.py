@@ -1,0 +1,89 @@
+"""From a verified release manifest to the release that boots next: stage, check all, activate by one rename."""
+
+import os
+
+import heirloom_boot
+
+from heirloom.device import blobs
+from heirloom.device.errors import E_HASH, E_SPACE, E_TRIAL, UpdateError
+from heirloom.device.store import flash_error, remove
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from heirloom.device.manifest import Manifest
+    from heirloom.device.places import Places
+
+STAGING = "/heirloom/slots/staging.cbor"
+
+
+def stage(manifest: "Manifest", places: "Places", progress: "Callable[[int, int], object]") -> blobs.Blobs:
+    """Brings every blob of the staged release to flash and hashes all of them there. Raises UpdateError.
+
+    The manifest lies at STAGING, verified. progress(bytes so far, bytes in all) is called now and then.
+    """
+    if heirloom_boot.load()["t"]:
+        raise UpdateError(E_TRIAL, "a release is on trial; nothing else is installed until it is confirmed or rolled back")
+    work = blobs.Blobs()
+    wanted = work.missing(manifest)
+    make_room(work, wanted)
+    total = sum(length for length, _ in wanted)
+    for length, sha256 in wanted:
+        work.fetch(places, length, sha256, lambda done: progress(done, total))
+    for length, sha256 in work.damaged(manifest):
+        remove(blobs.path_of(sha256))  # flash went bad under a good name: once more from the network
+        work.fetch(places, length, sha256, lambda done: progress(done, total))
+        if not work.intact(length, sha256):
+            raise UpdateError(E_HASH, "flash does not keep what is written to it")
+    return work
+
+
+def make_room(work: blobs.Blobs, wanted: "list[tuple[int, bytes]]") -> None:
+    """Collects garbage; when that is not enough gives up the fallback slot. Raises UpdateError E_SPACE."""
+    collect()
+    try:
+        work.check_space(wanted)
+    except UpdateError as error:
+        if error.code != E_SPACE or not heirloom_boot.load()["f"]:
+            raise
+        _set(f=None)
+        collect()
+        work.check_space(wanted)
+
+
+def collect() -> None:
+    """Removes what neither slot nor the staged release names."""
+    state = heirloom_boot.load()
+    paths = [heirloom_boot.slot_path(slot) for slot in (state["a"], state["f"]) if slot]
+    blobs.collect(paths + [STAGING])
+
+
+def activate(manifest: "Manifest") -> None:
+    """Makes the staged release the active one, on trial from the next boot. All its blobs were hashed. Raises UpdateError."""
+    state = heirloom_boot.load()
+    old = state["a"]
+    new = "b" if old == "a" else "a"
+    if state["f"]:
+        _set(f=None)  # before its manifest is overwritten
+    try:
+        os.rename(STAGING, heirloom_boot.slot_path(new))
+    except OSError as error:
+        raise flash_error(error, "slot " + new) from None
+    _set(
+        a=new,
+        f=old,
+        t=[heirloom_boot.TRIAL_BOOTS, heirloom_boot.TRIAL_POWER_LOSSES, heirloom_boot.ORDERLY],
+        y=[manifest.epoch, manifest.sequence, manifest.floor, manifest.confirm],
+        d=0,
+        c=None,
+        k=None,
+    )
+    heirloom_boot.log(f"release {manifest.version} is installed and on trial from the next boot")
+
+
+def _set(**values: "Any") -> None:
+    try:
+        heirloom_boot.change(**values)
+    except OSError as error:
+        raise flash_error(error, "state") from None

@@ -1,0 +1,88 @@
+"""What main.py does with the client before the application starts: check the slot, repair, install what is due."""
+
+import machine
+
+import heirloom_boot
+
+from heirloom.device.errors import UpdateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_ALIVE_S = 30
+
+
+def before(abnormal: bool) -> None:
+    """Returns when the application may start; resets when another slot must run. abnormal: the device did not just power on."""
+    state = heirloom_boot.load()
+    if state is None:
+        from heirloom.device import recovery
+
+        heirloom_boot.log("the state is missing or damaged and is made anew")
+        recovery.rebuild()
+        machine.reset()
+    slot = heirloom_boot.choose(state)
+    mounted = heirloom_boot.exists("/app")
+    if slot and (state["t"] or abnormal or not mounted):
+        _check_slot(state, slot, mounted)
+    if not slot:
+        from heirloom.device import recovery
+
+        recovery.recover()
+    checked = False
+    if state["d"] or state["s"]:
+        checked = check_and_install(bool(state["t"]))
+        if state["d"]:
+            heirloom_boot.change(d=0)
+    _start_poll(state, checked)
+
+
+def _check_slot(state: "dict[str, Any]", slot: str, mounted: bool) -> None:
+    """Hashes every blob of the slot; repairs it, else turns to the other one."""
+    from heirloom.device import recovery
+
+    damaged = recovery.damaged(slot)
+    if damaged is None:
+        recovery.fall_over(state, slot, "its manifest is damaged")
+    elif damaged:
+        heirloom_boot.log(f"{len(damaged)} files of slot {slot} are damaged; fetching them again")
+        if not recovery.repair(damaged):
+            recovery.fall_over(state, slot, "its files are damaged")
+    elif not mounted:
+        raise RuntimeError("the release is intact but cannot be mounted")
+    elif slot != state["a"]:
+        recovery.fall_over(state, state["a"], "its manifest is missing")
+
+
+def check_and_install(on_trial: bool) -> bool:
+    """One update check with the whole heap; installs and resets when there is something. Returns whether it completed."""
+    from heirloom.device import network
+    from heirloom.device.updater import Updater
+
+    updater = Updater(progress)
+    try:
+        network.connect()
+        release = updater.check()
+        if release and not on_trial and updater.install(release):
+            machine.reset()
+    except UpdateError as error:
+        heirloom_boot.log(str(error))
+    return updater.completed
+
+
+def progress(done: int, total: int) -> None:
+    """Prints how far a download is."""
+    print(f"heirloom: {done} of {total} bytes")
+
+
+def _start_poll(state: "dict[str, Any]", checked: bool) -> None:
+    """Leaves the poll behind for the application's own event loop, and for one without a loop a look each second."""
+    try:
+        import asyncio
+    except ImportError:
+        return
+    poll = heirloom_boot.client("poll")
+    asyncio.create_task(poll.task())
+    if state["t"]:
+        heirloom_boot.watch.hook = poll.Patience(heirloom_boot.timing("alive_s", _ALIVE_S), state["y"][3], checked).tick
