@@ -1,0 +1,339 @@
+"""A simulated device: one folder with its flash, one process for each of its boots."""
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from heirloom.cli.errors import HeirloomError, RigTrouble
+from heirloom.cli.files import os_error, write_atomic
+from heirloom.hil.sim import scripts, settings
+from heirloom.hil.sim.console import Console
+from heirloom.hil.sim.lock import DeviceLock
+from heirloom.hil.sim.page import ControlPage, Word
+from heirloom.hil.sim.ports import port
+from heirloom.hil.sim.rawrepl import RawRepl
+from heirloom.hil.sim.settings import Settings
+from heirloom.hil.sim.supervisor import Power, Supervisor
+
+FLASH = "flash.bin"
+LOG = "console.log"
+TTY = "tty"
+
+CutKind = Literal["before", "after", "torn"]
+_CUT_KINDS: dict[str, int] = {"before": 0, "after": 1, "torn": 2}
+_CHIP_NAMES = {"rp2040": "RP2040", "esp32": "ESP32", "esp32c3": "ESP32C3"}
+_ID_BYTES = {"rp2040": 8}
+
+
+@dataclass(frozen=True)
+class FlashCounters:
+    """Flash operations of a device since it was opened. One operation erases a block or programs up to a page."""
+
+    operations: int
+    programs: int
+    erases: int
+    reads: int
+    programmed_bytes: int
+
+
+class DeviceTimeout(HeirloomError):  # noqa: N818 - it is a statement about the device
+    """The device did not do in time what was waited for."""
+
+
+class SimDevice:
+    """A simulated device. Use it in `with`, or call `close`.
+
+    Args:
+        directory: Its folder, made by `create`.
+
+    Raises:
+        HeirloomError: There is no device in it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.absolute()
+        self.settings = settings.read(self.directory)
+        self.board = self.settings.load_board()
+        self._check_flash()
+        self._page = ControlPage()
+        self._lock = DeviceLock(self.directory, self.settings.name)
+        self._console: Console | None = None
+        self._supervisor: Supervisor | None = None
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path,
+        board: str,
+        *,
+        name: str | None = None,
+        definition: Path | None = None,
+        hosts: Mapping[str, str] | None = None,
+        clock: str = "board",
+    ) -> "SimDevice":
+        """Make a device with an erased flash.
+
+        Args:
+            directory: A folder that does not exist yet, or is empty.
+            board: A simulated board.
+            name: Its name for people; the folder's if None.
+            definition: The file of an own board.
+            hosts: As `Settings.hosts`.
+            clock: As `Settings.clock`.
+
+        Raises:
+            HeirloomError: The folder is in use, or the board is unknown or not simulated.
+        """
+        made = Settings(board, name or directory.name, "", definition, clock=clock, hosts=dict(hosts or {}))
+        model = made.load_board()
+        identity = secrets.token_hex(_ID_BYTES.get(model.chip, 6))
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if any(directory.iterdir()):
+                raise HeirloomError(f"{directory} is not empty", "choose another name")
+        except OSError as exc:
+            raise os_error(exc, f"cannot make {directory}") from exc
+        write_atomic(directory / FLASH, b"\xff" * model.flash.size)
+        Settings(board, made.name, identity, definition, clock=clock, hosts=made.hosts).write(directory)
+        return cls(directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """Its name for people."""
+        return self.settings.name
+
+    @property
+    def id(self) -> str:
+        """What `machine.unique_id()` gives, in hexadecimal."""
+        return self.settings.id
+
+    @property
+    def tty(self) -> Path:
+        """A link to its serial port, while it is switched on."""
+        return self.directory / TTY
+
+    @property
+    def power(self) -> Power:
+        """Where it stands."""
+        return self._supervisor.power if self._supervisor else Power.OFF
+
+    @property
+    def boots(self) -> int:
+        """Boots since it was switched on, soft resets included."""
+        return self._supervisor.boots if self._supervisor else 0
+
+    @property
+    def flash(self) -> FlashCounters:
+        """Flash operations so far."""
+        page = self._page
+        words = (Word.OPERATIONS, Word.PROGRAMS, Word.ERASES, Word.READS, Word.PROGRAMMED_BYTES)
+        return FlashCounters(*(page[word] for word in words))
+
+    def block_erases(self) -> list[int]:
+        """How often each block of the file system was erased since the device was opened."""
+        return [self._page[Word.BLOCK_ERASES + block] for block in range(self.board.flash.block_count)]
+
+    def power_on(self, *, hold_repl: bool = False) -> None:
+        """Switch it on.
+
+        Args:
+            hold_repl: boot.py runs and main.py does not, as after a tool's soft reset into the REPL.
+
+        Raises:
+            HeirloomError: It is on already, here or in another process.
+        """
+        if self.power in (Power.ON, Power.ASLEEP):
+            raise HeirloomError(f"device {self.name} is already switched on")
+        self.power_off()
+        self._lock.acquire()
+        if self._console is None:
+            self._console = Console(self.directory / LOG)
+        self._console.event("power on")
+        self._console.mark()
+        where = (self.directory / FLASH, self._page, self._console, self.tty)
+        supervisor = Supervisor(port(self.board.chip, self.settings.clock), self._request, *where)
+        supervisor.start(hold_repl=hold_repl)
+        self._supervisor = supervisor
+
+    def power_off(self) -> None:
+        """Switch it off, in the middle of whatever it does."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.stop()
+        if self._console is not None:
+            self._console.event("power off")
+        self._lock.release()
+
+    def power_cycle(self, *, hold_repl: bool = False) -> None:
+        """Off and on again."""
+        self.power_off()
+        self.power_on(hold_repl=hold_repl)
+
+    def close(self) -> None:
+        """Switch off and let go of everything."""
+        self.power_off()
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+        self._page.close()
+
+    def console(self) -> str:
+        """What it said since it was opened (the last MiB), lines ending in a newline."""
+        if self._console is None:
+            return ""
+        return self._console.text
+
+    def wait_for(self, pattern: str, timeout_s: float = 10.0) -> re.Match[str]:
+        """Wait until it says something that matches.
+
+        Each call goes on searching after the match of the one before; `power_on` starts anew.
+
+        Raises:
+            DeviceTimeout: It did not, or it is off; the advice shows its last lines.
+            RigTrouble: The simulation failed.
+        """
+        supervisor = self._on()
+        match = supervisor.wait_console(re.compile(pattern, re.MULTILINE), time.monotonic() + timeout_s)
+        if match is None:
+            state = "" if self.power is Power.ON else f" ({self.power.value})"
+            raise DeviceTimeout(f"device {self.name}{state} did not say {pattern!r} in {timeout_s:g} s", self._tail())
+        return match
+
+    def run_until(self, pattern: str, timeout_s: float = 30.0) -> re.Match[str]:
+        """Switch it on if it is off, and wait as `wait_for` does. It stays on."""
+        if self.power not in (Power.ON, Power.ASLEEP):
+            self.power_on()
+        return self.wait_for(pattern, timeout_s)
+
+    def wait_off(self, timeout_s: float = 10.0) -> Power:
+        """Wait until an armed power cut has struck. Returns how it stands then.
+
+        Raises:
+            DeviceTimeout: It is still running.
+        """
+        supervisor = self._on()
+        with supervisor.changed:
+            ended = supervisor.changed.wait_for(lambda: supervisor.power not in (Power.ON, Power.ASLEEP), timeout_s)
+            supervisor.check()
+        if not ended:
+            raise DeviceTimeout(f"device {self.name} is still on after {timeout_s:g} s", self._tail())
+        return supervisor.power
+
+    def exec(self, code: str, timeout_s: float = 10.0) -> str:
+        """Run code in the raw REPL, after Ctrl-C, as mpremote does. What ran before is interrupted and stays so.
+
+        Returns:
+            What the code printed, lines ending in a newline.
+
+        Raises:
+            DeviceError: The code raised; `traceback` says what.
+            DeviceTimeout: No REPL, or no end, in time.
+        """
+        return RawRepl(self._on(), self.name).exec(code, timeout_s)
+
+    def soft_reset(self, timeout_s: float = 10.0) -> None:
+        """Soft reset from the raw REPL, as mpremote does it: boot.py runs, main.py does not."""
+        RawRepl(self._on(), self.name).soft_reset(timeout_s)
+
+    def send(self, data: bytes) -> None:
+        """Type at its serial port."""
+        self._on().send(data)
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.send(b"\x03")
+
+    def cut_power_at(self, operation: int, kind: CutKind = "before", *, fraction: float = 0.5) -> None:
+        """Arm a power cut at a flash operation. It also works while the device is off, for its next boot.
+
+        Args:
+            operation: 1 is the next operation from now.
+            kind: "before" it, "after" it, or "torn": only a part of it reaches the flash.
+            fraction: With "torn", how much of the bytes, from the start.
+        """
+        if operation < 1 or not 0 <= fraction <= 1:
+            raise ValueError("operations count from 1, and fraction is between 0 and 1")
+        self._page[Word.CUT_KIND] = _CUT_KINDS[kind]
+        self._page[Word.CUT_FRACTION] = int(fraction * 256)
+        self._page[Word.CUT_AT] = self._page[Word.OPERATIONS] + operation
+
+    def disarm(self) -> None:
+        """Take an armed power cut back."""
+        self._page[Word.CUT_AT] = 0
+
+    def filesystem_image(self) -> bytes:
+        """The file system's part of the flash."""
+        layout = self.board.flash
+        with (self.directory / FLASH).open("rb") as flash:
+            flash.seek(layout.offset)
+            return flash.read(layout.filesystem_size)
+
+    def write_filesystem(self, image: bytes) -> None:
+        """Replace the file system, as a programmer with a cable does. Only while it is off.
+
+        Raises:
+            HeirloomError: It is on, or the image has another size.
+        """
+        layout = self.board.flash
+        if self.power in (Power.ON, Power.ASLEEP):
+            raise HeirloomError(f"device {self.name} is switched on", "switch it off first")
+        if len(image) != layout.filesystem_size:
+            wanted = layout.filesystem_size
+            raise HeirloomError(f"a file system of {self.board.name} has {wanted} bytes, not {len(image)}")
+        with self._lock, (self.directory / FLASH).open("r+b") as flash:
+            os.pwrite(flash.fileno(), image, layout.offset)
+
+    def _on(self) -> Supervisor:
+        if self._supervisor is None:
+            raise HeirloomError(f"device {self.name} is switched off")
+        return self._supervisor
+
+    def _tail(self) -> str:
+        tail = self._console.tail() if self._console else ""
+        return f"its last lines:\n{tail}" if tail else "it said nothing"
+
+    def _check_flash(self) -> None:
+        path = self.directory / FLASH
+        size = path.stat().st_size if path.exists() else 0
+        if size != self.board.flash.size:
+            wanted = self.board.flash.size
+            raise RigTrouble(f"{path} has {size} bytes; the flash of {self.board.name} has {wanted}")
+
+    def _request(self, cause: int) -> dict[str, object]:
+        """What the zygote needs for one boot."""
+        layout, described = self.board.flash, self.settings
+        config = {
+            "chip": self.board.chip,
+            "cause": cause,
+            "id": described.id,
+            "epoch": port(self.board.chip, described.clock).epoch,
+            "block_count": layout.block_count,
+            "block_size": layout.block_size,
+            "program_size": layout.program_size,
+            "filesystem_program_size": layout.program_size,
+            "ssid": described.ssid,
+            "password": described.password,
+            "hosts": described.hosts,
+            "scripts": str(scripts.compiled()),
+            "banner": f"MicroPython; {self.board.name} with {_CHIP_NAMES[self.board.chip]}",
+        }
+        return {
+            "scripts": config["scripts"],
+            "heap": described.heap,
+            "offset": layout.offset,
+            "config": config,
+        }
