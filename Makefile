@@ -40,7 +40,7 @@ wheel: .venv/.ready ## Only the tests against the built wheel, in an environment
 	.ci/wheel $(ARGS)
 
 bench: .venv/.ready ## Measure; results go to bench/out
-	@for program in bench/bench_*.py; do echo "== $$program"; $(BIN)/python $$program $(ARGS) || exit 1; done
+	@for program in $(wildcard bench/bench_*.py); do echo "== $$program"; $(BIN)/python $$program $(ARGS) || exit 1; done
 
 .venv/.ready: pyproject.toml constraints.txt .ci/environment
 	@.ci/environment .venv

@@ -1,5 +1,6 @@
 """What every test may rely on: an environment of its own, and a plain word for what is absent on this machine."""
 
+import itertools
 import os
 import shutil
 import sysconfig
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+_NUMBERS = itertools.count(1)
 # Read before the tests get homes of their own.
 _FIRMWARE = Path(os.environ.get("HEIRLOOM_FIRMWARE") or Path.home() / ".cache" / "heirloom" / "firmware")
 
@@ -101,17 +103,20 @@ def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Fixtures that outlive a test must not meet the real home either."""
+    folder = tmp_path_factory.mktemp("homes")
     with pytest.MonkeyPatch.context() as patch:
-        _isolate(patch, tmp_path_factory.mktemp("session-home"))
-        yield
+        _isolate(patch, folder)
+        yield folder
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(_homes: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, data and key directory for this test."""
-    folder = tmp_path_factory.mktemp("home")
+    # Not mktemp: it looks through all of its folders each time, and there are thousands of tests.
+    folder = _homes / f"{next(_NUMBERS)}"
+    folder.mkdir()
     _isolate(monkeypatch, folder)
     return folder
 
