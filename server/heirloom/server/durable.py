@@ -12,6 +12,7 @@ from heirloom.signing import twins
 # Temporary files begin so; they are never served, never referenced and swept by the next publisher.
 TEMPORARY = ".new-"
 
+
 def twin(path: Path) -> Path:
     """Where the compressed twin of `path` lies."""
     return path.with_name(path.name + twins.SUFFIX)
@@ -39,7 +40,7 @@ def place(path: Path, data: bytes) -> None:
     Raises:
         OSError: As `prepare`.
     """
-    os.replace(prepare(path, data), path)
+    prepare(path, data).replace(path)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

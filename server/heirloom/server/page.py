@@ -35,8 +35,7 @@ def _published(overview: Overview) -> str:
             "<p>This is a repository of signed updates. Devices look here by themselves; there is nothing to do.</p>",
             *(_board(board) for board in overview.boards),
             _maker(overview),
-            f"<p>Timestamp version {overview.timestamp}, valid until {escape(f'{overview.expires:%Y-%m-%d %H:%M} UTC')}."
-            "</p>",
+            f"<p>Timestamp version {overview.timestamp}, valid until {overview.expires:%Y-%m-%d %H:%M} UTC.</p>",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""The repository's folder over HTTP (RFC 9110): conditional requests, ranges, and no header that a poll does not need."""
+"""The repository's folder over HTTP (RFC 9110): conditional requests, ranges, and few headers, for polls are many."""
 
 import os
 import re
@@ -49,21 +49,23 @@ class RepositoryFiles(StaticFiles):
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """Hide everything but the three public folders, names that begin with a dot, and what cannot be read."""
-        parts = path.split(os.sep)
-        if parts[0] not in FOLDERS or any(part.startswith(".") for part in parts):
+        parts = Path(path).parts
+        if not parts or parts[0] not in FOLDERS or any(part.startswith(".") for part in parts):
             return _NOT_FOUND
         full_path, stat_result = super().lookup_path(path)
         return (full_path, stat_result) if os.access(full_path, os.R_OK) else _NOT_FOUND
 
     def file_response(
-        self, full_path: "str | os.PathLike[str]", stat_result: os.stat_result, scope: Scope, status_code: int = 200
+        self,
+        full_path: "str | os.PathLike[str]",
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,  # noqa: ARG002 - Starlette's, for its pages about errors, which are not served here
     ) -> Response:
         """The file, or 304 if the client has it."""
         name = self.get_path(scope)
-        if _MUTABLE.fullmatch(name):
-            response = _whole(Path(full_path))
-        else:
-            response = _streamed(Path(full_path), stat_result)
+        path = Path(full_path)
+        response = _whole(path) if _MUTABLE.fullmatch(name) else _streamed(path, stat_result)
         if self.is_not_modified(response.headers, Headers(scope=scope)):
             return NotModifiedResponse(response.headers)
         return response
@@ -106,5 +108,3 @@ def _tag(path: Path, stat_result: os.stat_result) -> str:
 
 def _media_type(path: Path) -> str:
     return _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
-
-

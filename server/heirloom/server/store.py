@@ -41,23 +41,23 @@ class Store:
         self._depth = 0
 
     @contextmanager
-    def publishing(self) -> Iterator[None]:
+    def publishing(self) -> Iterator[bool]:
         """Keep other publishers out, from reading the versions that stand to committing the next ones.
 
-        Completes or sweeps what a killed publisher left.
+        Completes or sweeps what a killed publisher left. Yields whether something had to be completed.
 
         Raises:
             HeirloomError: Somebody else is publishing, or the folder cannot be written.
         """
         if self._depth:
-            yield
+            yield False
             return
         descriptor = self._lock()
         self._depth += 1
         try:
-            with self._translated("cannot tidy up"):
-                self._recover()
-            yield
+            with self._translated("cannot publish"):
+                completed = self._recover()
+            yield completed
         finally:
             self._depth -= 1
             os.close(descriptor)
@@ -121,20 +121,21 @@ class Store:
 
     # -- what a killed publisher left
 
-    def _recover(self) -> None:
+    def _recover(self) -> bool:
         self._drop_temporaries()
-        self._finish_timestamp()
+        completed = self._finish_timestamp()
         timestamp = self._read(TIMESTAMP)
         if timestamp is not None:
             self._sweep_metadata(references.of(timestamp, self._read))
+        return completed
 
     def _drop_temporaries(self) -> None:
         for path in durable.temporaries(self.path / folder for folder in FOLDERS):
             with suppress(OSError):
                 path.unlink()
 
-    def _finish_timestamp(self) -> None:
-        """Bring timestamp.json and its twin together if a publisher was killed between the two.
+    def _finish_timestamp(self) -> bool:
+        """Bring timestamp.json and its twin together if a publisher was killed between the two; was it so?
 
         The newer one counts: everything it refers to was in place before, and some clients have seen it.
         """
@@ -142,11 +143,12 @@ class Store:
         plain, packed = durable.read(path), durable.read(durable.twin(path))
         unpacked = _inflate(packed) if packed is not None else None
         if plain == unpacked:
-            return
+            return False
         candidates = {references.version_of(data): data for data in (unpacked, plain) if data is not None}
         newest = max(candidates, default=0)
         if newest:
             self._place_timestamp(candidates[newest])
+        return newest > 0
 
     def _sweep_metadata(self, live: References) -> None:
         """Remove versions above the live ones: nothing refers to them, and the next publisher gives them other content.
@@ -252,8 +254,8 @@ class Store:
         # Both are written out before the first counts, so that a full disk changes nothing.
         packed = durable.prepare(durable.twin(path), twins.twin(data))
         plain = durable.prepare(path, data)
-        os.replace(packed, durable.twin(path))
-        os.replace(plain, path)
+        packed.replace(durable.twin(path))
+        plain.replace(path)
         durable.sync_folder(path.parent)
 
     def _sync(self, *folders: str) -> None:

@@ -1,0 +1,148 @@
+"""Commands of the repository: publish, channels, renew, status, serve, get."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heirloom.cli.groups import group
+from heirloom.cli.output import emit
+from heirloom.cli.project import Project
+from heirloom.signing import completion
+from heirloom.signing.options import Boards, DryRun, PassphraseFd
+
+if TYPE_CHECKING:
+    from heirloom.server.publish import Publisher
+
+_Version = Annotated[str, typer.Argument(autocompletion=completion.versions, help="A version, as in 1.0.0.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    group(app, "release", "Build, sign and publish releases.").command("publish")(publish_command)
+    channel = group(app, "channel", "Say which release each channel serves.")
+    channel.command("set")(channel_set_command)
+    channel.command("show")(channel_show_command)
+    app.command("status")(status_command)
+    app.command("serve")(serve_command)
+    app.command("renew")(renew_command)
+    app.command("get")(get_command)
+
+
+def publish_command(
+    version: _Version,
+    board: Boards = None,
+    channel: Annotated[
+        str | None, typer.Option(metavar="CHANNEL", help="Point this channel to it in the same step.")
+    ] = None,
+    passphrase_fd: PassphraseFd = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Publish a signed release: clients see all of it or nothing.
+
+    Run again, it completes what was cut short.
+    """
+    from heirloom.server import report
+
+    publisher = _publisher(passphrase_fd, dry_run=dry_run)
+    report.published(publisher.publish(version, board or (), channel))
+
+
+def channel_set_command(
+    channel: Annotated[str, typer.Argument(help="As in stable.")],
+    version: _Version,
+    board: Boards = None,
+    passphrase_fd: PassphraseFd = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Point a channel to a published release: devices on that channel will install it."""
+    from heirloom.server import report
+
+    publisher = _publisher(passphrase_fd, dry_run=dry_run)
+    report.published(publisher.set_channel(channel, version, board or ()))
+
+
+def channel_show_command(board: Boards = None) -> None:
+    """Show which release each channel serves."""
+    from heirloom.server import report
+
+    repository = _publisher().repository()
+    report.channels({name: repository.channels(name) for name in board or repository.boards()})
+
+
+def renew_command(
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Sign all online roles anew, also those with more than half of their life left."),
+    ] = False,
+    passphrase_fd: PassphraseFd = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Sign a new timestamp, and what else of the online roles is due. For a scheduled job in place of a server."""
+    from heirloom.server import report
+
+    report.published(_publisher(passphrase_fd, dry_run=dry_run).renew(everything=everything))
+
+
+def status_command() -> None:
+    """Show what expires when, who can renew it, and what each channel serves.
+
+    Exit code 3 if something needs attention.
+    """
+    from heirloom.server import report, status
+    from heirloom.signing.metadata import utc_now
+
+    found = status.read(Project.load(), utc_now())
+    emit(found, lambda console: report.status(console, found))
+    if found.attention:
+        raise typer.Exit(3)
+
+
+def serve_command(
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is all of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 is any free port.")] = 8000,
+    no_renew: Annotated[bool, typer.Option("--no-renew", help="Do not keep the timestamp fresh.")] = False,
+    repository: Annotated[
+        Path | None,
+        typer.Option(
+            "--repository", metavar="FOLDER", help="Serve this folder, without a project and without renewing."
+        ),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="One line for each request, on stderr.")] = False,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Serve the repository over HTTP and keep its timestamp fresh, until stopped by Ctrl-C or SIGTERM."""
+    from heirloom.server import running
+
+    if repository is not None:
+        running.serve_folder(repository, host, port, log=log)
+    else:
+        running.serve_project(_publisher(passphrase_fd), host, port, renew=not no_renew, log=log)
+
+
+def get_command(
+    board: Annotated[str, typer.Argument(help="As in RPI_PICO_W.")],
+    channel: Annotated[str, typer.Option("--channel", metavar="CHANNEL")] = "stable",
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Where the repository is. Default: the project's places.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to put it. Default: BOARD-CHANNEL.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="FILE", help="The root to trust. Default: the project's first.")
+    ] = None,
+) -> None:
+    """Fetch the release that a channel serves, verified as any TUF client would. Goes on where it was interrupted."""
+    from heirloom.server import getting
+
+    getting.run(board, channel, url, out or Path(f"{board}-{channel}"), root)
+
+
+def _publisher(passphrase_fd: int | None = None, *, dry_run: bool = False) -> "Publisher":
+    from heirloom.server.publish import Publisher
+    from heirloom.signing.passphrases import Passphrases
+
+    return Publisher(Project.load(), Passphrases(passphrase_fd), dry_run=dry_run)

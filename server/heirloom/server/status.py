@@ -1,0 +1,160 @@
+"""What expires when, who can renew it, and what each channel serves: the state of a repository for its keepers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from heirloom.cli.errors import HeirloomError
+from heirloom.cli.project import Project
+from heirloom.signing import places, roles, verify
+from heirloom.signing.keys import KeyStore
+from heirloom.signing.metadata import URLS, AnyMetadata
+from heirloom.signing.repository import Repository
+
+# Share of a role's life that is left when the warning begins. Renewing happens at one half, so a warning about an
+# online role means that nobody renews it; people need longer to come together for an offline one.
+_WARN_ONLINE = 1 / 4
+_WARN_OFFLINE = 1 / 6
+
+OK, SOON, EXPIRED = "ok", "soon", "expired"
+
+
+@dataclass(frozen=True)
+class RoleStatus:
+    """One role.
+
+    Attributes:
+        version: Of its metadata.
+        state: "ok", "soon" (it expires within its warning window) or "expired".
+        threshold: Signatures that a new version needs.
+        keys_here: Names of its keys whose private half is on this machine.
+        renew: What to do to renew it.
+    """
+
+    role: str
+    version: int
+    expires: datetime
+    state: str
+    threshold: int
+    keys_here: list[str]
+    renew: str
+
+
+@dataclass(frozen=True)
+class BoardStatus:
+    """What a board's channels serve.
+
+    Attributes:
+        channels: Channel name to version.
+        releases: Versions that are published, newest first.
+    """
+
+    board: str
+    channels: dict[str, str]
+    releases: list[str]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a repository.
+
+    Attributes:
+        attention: One sentence for each thing that a person should look at.
+    """
+
+    product: str
+    urls: list[str]
+    roles: list[RoleStatus]
+    boards: list[BoardStatus]
+    attention: list[str]
+
+
+def read(project: Project, now: datetime) -> Status:
+    """The status of the project's repository at `now` (UTC).
+
+    Raises:
+        HeirloomError: There is no repository, or it does not verify.
+    """
+    store = KeyStore(project.keys_dir())
+    repository = Repository(project.repository, store.anchor())
+    names = [roles.ROOT, roles.TARGETS, *verify.delegated_roles(repository.targets()), roles.SNAPSHOT, roles.TIMESTAMP]
+    found = [_role(project, store, repository, name, now) for name in names]
+    urls = [str(url) for url in repository.root().signed.unrecognized_fields.get(URLS, [])]
+    return Status(
+        product=project.product.name,
+        urls=urls,
+        roles=found,
+        boards=[_board(repository, board) for board in repository.boards()],
+        attention=[*_expiring(found), *_few_places(urls)],
+    )
+
+
+def _role(project: Project, store: KeyStore, repository: Repository, name: str, now: datetime) -> RoleStatus:
+    metadata = repository.trusted.role(name)
+    threshold = _threshold(repository, name)
+    here = _keys_here(project, store, name)
+    return RoleStatus(
+        role=name,
+        version=metadata.signed.version,
+        expires=metadata.signed.expires,
+        state=_state(metadata, name, now),
+        threshold=threshold,
+        keys_here=here,
+        renew=_renew(name, threshold, here, project.signing.get(name, [])),
+    )
+
+
+def _state(metadata: AnyMetadata, role: str, now: datetime) -> str:
+    rule = roles.rule(role)
+    left = metadata.signed.expires - now
+    if metadata.signed.is_expired(now):
+        return EXPIRED
+    return SOON if left < rule.lifetime * (_WARN_ONLINE if rule.online else _WARN_OFFLINE) else OK
+
+
+def _threshold(repository: Repository, role: str) -> int:
+    delegator = repository.root().signed if role in roles.TOP_LEVEL else repository.targets().signed
+    return delegator.get_delegated_role(role).threshold
+
+
+def _keys_here(project: Project, store: KeyStore, role: str) -> list[str]:
+    here = []
+    for uri in project.signing.get(role, []):
+        try:
+            if store.has(uri):
+                here.append(store.name(uri))
+        except HeirloomError:
+            continue  # a key of a kind that cannot be looked for here, such as a token
+    return here
+
+
+def _renew(role: str, threshold: int, here: list[str], uris: list[str]) -> str:
+    if not roles.rule(role).online:
+        named = ", ".join(uri.partition(":")[2] for uri in uris) or "its keys"
+        return f"{threshold} of {named} must sign a new version"
+    if here:
+        return "`heirloom renew` here, or a running `heirloom serve`"
+    return "`heirloom renew` where its key is"
+
+
+def _board(repository: Repository, board: str) -> BoardStatus:
+    newest_first = [release.version for release in reversed(repository.releases(board))]
+    return BoardStatus(board, repository.channels(board), newest_first)
+
+
+def _expiring(found: list[RoleStatus]) -> list[str]:
+    verbs = {SOON: "expires", EXPIRED: "expired"}
+    return [
+        f"{role.role} {verbs[role.state]} on {role.expires:%Y-%m-%d %H:%M} UTC: {role.renew}"
+        for role in found
+        if role.state in verbs
+    ]
+
+
+def _few_places(urls: list[str]) -> list[str]:
+    """Devices outlive their maker only if they know a place that does."""
+    try:
+        places.check(urls)
+    except HeirloomError:
+        named = ", ".join(urls) or "none"
+        return [f"the places that devices know would all go away together ({named}): sign a root that names others too"]
+    return []
