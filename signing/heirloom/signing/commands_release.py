@@ -1,11 +1,11 @@
 """`heirloom release`, but for `publish`, which belongs to the server."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heirloom.cli.output import emit
+from heirloom.cli.output import emit, printable
 from heirloom.cli.project import Project
 from heirloom.signing import completion
 from heirloom.signing.options import Boards, DryRun, PassphraseFd
@@ -112,7 +112,7 @@ def show_command(version: _Version, board: Boards = None) -> None:
     for release in find(project, version, board or _all_boards(project)):
         described = manifest(project, release)
         shown.append({"state": release.state, "channels": release.channels, **_details(described)})
-    emit({"releases": shown})
+    emit({"releases": shown}, lambda console: _show_details(console, shown))
 
 
 def verify_command(version: _Version, board: Boards = None) -> None:
@@ -159,7 +159,7 @@ def _details(manifest: "Manifest") -> dict[str, object]:
 
     files = [{"path": path, "length": length, "sha256": sha256} for path, length, sha256 in manifest.files]
     return {
-        **_row(manifest),
+        **{key: value for key, value in _row(manifest).items() if key != "files"},
         "product": manifest.product,
         "kind": kind_name(manifest),
         "released_at": released_at_text(manifest),
@@ -173,6 +173,23 @@ def _details(manifest: "Manifest") -> dict[str, object]:
         "notes": manifest.notes,
         "files": files,
     }
+
+
+def _show_details(console: "Console", releases: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    for release in releases:
+        facts, files = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
+        for key, value in release.items():
+            if key != "files" and value not in (None, []):
+                text = ", ".join(value) if isinstance(value, list) else str(value)
+                facts.add_row(Text(key.replace("_", "-")), Text(printable(text)))
+        for file in release["files"]:
+            files.add_row(Text("  " + printable(file["path"])), Text(str(file["length"])), file["sha256"].hex()[:16])
+        console.print(facts)
+        console.print(f"{len(release['files'])} files")
+        console.print(files)
 
 
 def _show_built(console: "Console", releases: "list[BuiltRelease]", dry_run: bool) -> None:

@@ -97,6 +97,7 @@ def check(folder: Path, answers: Answers) -> Project:
     places.check(answers.urls)
     _check_app(answers.app)
     store = KeyStore(project.keys_dir())
+    store.check_folder()
     if store.names() and not continues:
         raise HeirloomError(
             f"there are keys in {store.directory}, and no key is shared by two products",

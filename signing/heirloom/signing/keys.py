@@ -105,6 +105,10 @@ class KeyStore:
         self._write_once(name, seal(private, passphrase))
         return signer
 
+    def check_folder(self) -> None:
+        """Raise HeirloomError if others can read the folder; it need not exist yet."""
+        self._check_private(self.directory, "700")
+
     def check_free(self, name: str) -> None:
         """Raise HeirloomError if there is a key of that name."""
         check_name(name)
@@ -131,7 +135,7 @@ class KeyStore:
     def private(self, name: str, passphrase: str) -> "PrivateKeyTypes":
         """Open a private key; errors as for `signer`."""
         check_name(name)
-        self._check_private(self.directory, "700")
+        self.check_folder()
         path = self._pem(name)
         if not path.exists():
             raise self._missing(name)
@@ -205,7 +209,7 @@ class KeyStore:
                 self.directory.mkdir(mode=0o700, parents=True)
         except OSError as exc:
             raise os_error(exc, f"cannot make the key folder {self.directory}") from exc
-        self._check_private(self.directory, "700")
+        self.check_folder()
 
     def _write_once(self, name: str, data: bytes) -> None:
         """Write NAME.pem whole or not at all, and never over another one."""

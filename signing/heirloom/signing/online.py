@@ -47,11 +47,15 @@ class _Proposed:
     changed: dict[str, bytes]
 
 
+def _nothing(_name: str) -> bytes | None:
+    return None
+
+
 @dataclass(frozen=True)
 class _Overlaid:
     """What the new files are laid over: the repository as it is, or nothing."""
 
-    read: verify.Read = {}.get
+    read: verify.Read = _nothing
     anchor: bytes | None = None
 
 
