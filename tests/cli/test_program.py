@@ -261,8 +261,10 @@ def heirloom(*line: str, **options: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload,no-any-return]
 
 
-def test_a_closed_pipe_is_no_error() -> None:
-    with heirloom("doctor", "--json") as process:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_no_error(unbuffered: str) -> None:
+    """Whether the reader is missed at once or only when the program ends."""
+    with heirloom("doctor", "--json", env=os.environ | {"PYTHONUNBUFFERED": unbuffered}) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(60) == 141
