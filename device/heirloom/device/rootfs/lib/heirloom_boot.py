@@ -24,6 +24,7 @@ ORDERLY, STARTED, HELD = 0, 1, 2  # the third number of a trial: only STARTED is
 _FAILED_KEPT = 4
 _HOME = "/heirloom/"
 _STATE = _HOME + "state"
+_STATE_BYTES = 256  # littlefs keeps a file so small beside its name, and saves it on a full disk
 _LOG_HALF_BYTES = 2048
 _TRACEBACK_BYTES = 1024
 _WATCHDOG_MS = 8000  # an RP2040 takes at most 8388
@@ -52,7 +53,11 @@ def load():
 
 def save(state):
     """Writes the state atomically; unset optional keys are left out. Raises OSError."""
-    line = json.dumps({k: v for k, v in state.items() if v is not None or k in "aft"}, separators=(",", ":")).encode()
+    while True:
+        line = json.dumps({k: v for k, v in state.items() if v is not None or k in "aft"}, separators=(",", ":")).encode()
+        if len(line) < _STATE_BYTES - 10 or not state["x"]:
+            break
+        state["x"] = state["x"][1:]  # numbers so long occur in attacks only
     with open(_STATE + ".new", "wb") as file:
         file.write(line + b"\n%08x\n" % binascii.crc32(line))
     os.rename(_STATE + ".new", _STATE)
