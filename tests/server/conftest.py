@@ -130,11 +130,21 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """One server for all tests, and the link to the folder that it serves."""
+    link = tmp_path_factory.mktemp("server") / "served"
+    with serving(link) as url:
+        yield link, url
+
+
 @pytest.fixture
-def serve(repository: Path) -> Iterator[str]:
+def serve(server: tuple[Path, str], repository: Path) -> Iterator[str]:
     """The base URL of the repository, served while the test runs."""
-    with serving(repository) as url:
-        yield url
+    link, url = server
+    link.symlink_to(repository)
+    yield url
+    link.unlink()
 
 
 class Client:

@@ -73,7 +73,7 @@ class BlobFetcher:
                     return
                 reason: object = "the connection was closed early"
             except urllib3.exceptions.HTTPError as exc:
-                reason = exc
+                reason = getattr(exc, "reason", exc)
             if attempt == _ATTEMPTS:
                 raise UnreachableError(str(reason))
 

@@ -108,7 +108,10 @@ def _verified(url: str, step: Callable[[], bytes]) -> bytes:
         ) from exc
 
 
-def _unreachable(url: str, reason: BaseException) -> HeirloomError:
+def _unreachable(url: str, exc: BaseException) -> HeirloomError:
+    # urllib3 hides the cause inside, and puts the object that failed before its sentence.
+    text = str(getattr(exc, "reason", exc))
+    reason = text.partition("): ")[2] or text
     return HeirloomError(
         f"cannot reach {url}: {reason}", "check the address and the network; what is here already is kept"
     )

@@ -12,6 +12,7 @@ th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px soli
 footer { margin-top: 3rem; opacity: .7; font-size: .9rem }
 """
 _SHOWN_RELEASES = 5
+_LABELS = {"name": "maker", "contact": "security contact", "support-until": "updates until"}
 
 
 def render(overview: Overview) -> str:
@@ -50,6 +51,6 @@ def _board(board: Board) -> str:
 
 
 def _maker(overview: Overview) -> str:
-    told = [f"{key.replace('-', ' ')}: {text}" for key, text in overview.maker.items() if text]
+    told = [f"{_LABELS.get(key, key)}: {text}" for key, text in overview.maker.items() if text]
     places = [f"also at {url}" for url in overview.urls]
     return "<p>" + "<br>".join(escape(line) for line in [*told, *places]) + "</p>"

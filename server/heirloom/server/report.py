@@ -30,6 +30,8 @@ def _published(result: "Published") -> Iterator[str]:
             f"channel {moved.channel} of {moved.board} {will} at" if moved.channel else f"{moved.board} {will} offered"
         )
         yield f"{what[0].upper()}{what[1:]} {moved.version}"
+    if not (result.files or result.completed):
+        yield "Nothing to do: it is so already"
     yield f"Timestamp {result.timestamp} is valid until {time_text(result.expires)}"
 
 
