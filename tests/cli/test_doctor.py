@@ -120,17 +120,21 @@ def test_folders_add_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("kettle").text == "warm"
 
 
-@pytest.mark.parametrize("error", [HeirloomError("it leaks", "mend it"), ValueError("it leaks")])
-def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "finding"),
+    [
+        (HeirloomError("it leaks", "mend it"), Check("kitchen", "attention", "it leaks", "mend it")),
+        (ValueError("it leaks"), Check("kitchen", "attention", "the check itself failed: ValueError: it leaks")),
+    ],
+)
+def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch, error: Exception, finding: Check) -> None:
     def leaks() -> Iterator[Check]:
         yield Check("kettle", "ok", "warm")
         raise error
 
     folder_with(monkeypatch, leaks)
     assert found("kettle").state == "ok"
-    check = found("kitchen")
-    assert check.state == "attention"
-    assert "it leaks" in check.text
+    assert found("kitchen") == finding
 
 
 def test_a_folder_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
