@@ -1,8 +1,8 @@
 """Fixed-base combs: how known points are multiplied with few operations (Hamburg 2012, 3.3: signed combs).
 
-A scalar of 5 * spacing bits is read as five rows of bits, one above the other; each column of five
-bits picks one precomputed sum of the five teeth P, 2^spacing P, ..., 2^(4 * spacing) P. Bits stand for +1 and
--1 instead of 1 and 0: so a table has 16 rows only, and every column picks one.
+A scalar of teeth * spacing bits is read as so many rows of bits, one above the other; each column of bits picks
+one precomputed sum of the teeth P, 2^spacing P, 2^(2 * spacing) P and so on. Bits stand for +1 and
+-1 instead of 1 and 0: so a table has 2^(teeth - 1) rows only, and every column picks one.
 
 Tables are bytes, made by `make_table` of the curve's module; a last row holds the point itself. They may be kept
 on flash: `sealed` adds a hash, and `FileTable.intact` checks it. Whoever keeps a table checks it when opening it:
@@ -30,35 +30,30 @@ except ImportError:  # CPython
         return value
 
 
-_TEETH = const(5)
-ROWS = 16
+def columns(scalar: int, teeth: int, spacing: int, negate: bool = False) -> bytes:
+    """Recode an odd scalar below 2^(teeth * spacing), highest column first.
 
-
-def columns(scalar: int, spacing: int, flip: int = 0) -> bytearray:
-    """Recode an odd scalar below 2^(5 * spacing), lowest column first.
-
-    A column is a row number, 0 to 15, with 16 added when that row is to be added and not subtracted. Row r of
-    a table is the sum of the five teeth, the last one positive, tooth i < 4 positive when bit i of r is set.
-    With `flip` 16, the scalar is negated.
+    A column is a row number, and the bit above it is set when that row is to be added and not subtracted. Row r of
+    a table is the sum of all teeth, the last one positive, any other tooth i positive when bit i of r is set.
     """
-    length = _TEETH * spacing
-    bits = (scalar + (1 << length) >> 1).to_bytes((length + 7) >> 3, "little")
-    out = bytearray(spacing)
-    position = 0
-    for tooth in range(_TEETH):
-        for column in range(spacing):
-            if bits[position >> 3] >> (position & 7) & 1:
-                out[column] |= 1 << tooth
-            position += 1
-    for column in range(spacing):
-        digit = out[column]
-        out[column] = (digit if digit & 16 else 15 - digit) ^ flip
-    return out
+    ones = (1 << spacing) - 1
+    rest = scalar + (1 << teeth * spacing) >> 1  # its bits stand for +1 and -1
+    last = rest >> (teeth - 1) * spacing
+    flips = last ^ ones  # where the last tooth is negative, all of them change their signs
+    binary = "{:0%db}" % spacing
+    # In binary a number has a byte for each bit, so the columns of all teeth add up in one integer.
+    total = int.from_bytes(binary.format(flips if negate else last).encode(), "big") << teeth - 1
+    for tooth in range(teeth - 1):
+        total += int.from_bytes(binary.format(rest & ones ^ flips).encode(), "big") << tooth
+        rest >>= spacing
+    zeros = int.from_bytes(b"0" * spacing, "big") * ((1 << teeth) - 1)
+    return (total - zeros).to_bytes(spacing, "big")
 
 
 def sums(
     point: "Point",
     nothing: "Point",
+    teeth: int,
     spacing: int,
     double: "Callable[[Point], Point]",
     prepare: "Callable[[Point], Addend]",
@@ -71,7 +66,7 @@ def sums(
     """
     total = nothing
     steps = []  # twice each tooth but the last
-    for _ in range(_TEETH - 1):
+    for _ in range(teeth - 1):
         total = add(total, negative(prepare(point)))
         point = double(point)
         steps.append(prepare(point))
@@ -81,7 +76,7 @@ def sums(
     yield 0, total
     row = 0
     # In the order of a Gray code, each row differs from the one before in the sign of one tooth.
-    for i in range(1, ROWS):
+    for i in range(1, 1 << teeth - 1):
         tooth = 0
         while not i >> tooth & 1:
             tooth += 1

@@ -1,11 +1,12 @@
 """ECDSA signature verification on P-256 (FIPS 186-5, 6.4.2; SEC 1, 4.1.4), for SHA-256 digests.
 
-Built like the Ed25519 verifier: plain integers, few operations, two combs that share their doublings. Points in the
-computation are in Jacobian coordinates (x / z^2, y / z^3), None is the point at infinity; points of tables are affine.
+Built like the Ed25519 verifier: plain integers, few operations, two combs that share their doublings. A point is a
+tuple (x, y, zz, zzz) with zz^3 = zzz^2 for the affine point (x / zz, y / zzz), or None at infinity; an affine one is a
+tuple (x, y). The formulas are Sutherland's (dbl-2008-s-1, madd-2008-s of the Explicit-Formulas Database).
 """
 
 from heirloom.device import der
-from heirloom.device.comb import ROWS, MemoryTable, columns, const, inverse, invert_all, sums
+from heirloom.device.comb import MemoryTable, columns, const, inverse, invert_all, sums
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,15 +15,18 @@ if TYPE_CHECKING:
     from heirloom.device.protocols import Buffer, Table, Update
 
     Affine = tuple[int, int]
-    Point = Optional[tuple[int, int, int]]
+    Point = Optional[tuple[int, int, int, int]]
 
 ROW_LENGTH = 64  # bytes: x and y of an affine point, big-endian
+
+_TEETH = const(6)
+_SPACING = const(44)  # columns of the comb: scalars below n, plus n where that makes them odd, have 257 bits
+_KEY_ROW = const(32)
 
 # SP 800-186, 3.2.1.3
 _P = const((1 << 256) - (1 << 224) + (1 << 192) + (1 << 96) - 1)
 _N = const(0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551)
 _B = const(0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B)
-_SPACING = const(52)  # columns of the comb: scalars up to 2 n have 257 bits
 
 
 def verify(point: bytes, signature_der: bytes, digest: bytes, table: "Optional[Table]" = None) -> bool:
@@ -45,32 +49,32 @@ def verify(point: bytes, signature_der: bytes, digest: bytes, table: "Optional[T
     total = _combine(int.from_bytes(digest, "big") * w % _N, r * w % _N, rows)
     if total is None:
         return False
-    # x / z^2 modulo n is r: so x / z^2 is r, or r + n where that is below p.
-    x, _, z = total
-    z = z * z % _P
-    return r * z % _P == x or (r < _P - _N and (r + _N) * z % _P == x)
+    # r is x / zz modulo n: so x / zz is r, or r + n where that is below p.
+    x, _, zz, _ = total
+    return r * zz % _P == x or (r < _P - _N and (r + _N) * zz % _P == x)
 
 
 def make_table(point: bytes, write: "Update") -> None:
-    """Write the comb table of a key: 17 rows of ROW_LENGTH bytes.
+    """Write the comb table of a key: 33 rows of ROW_LENGTH bytes.
 
     Raises ValueError when the key is not the uncompressed encoding of a point of the curve.
     """
     x, y = _decode(point)
-    table = bytearray(ROW_LENGTH * (ROWS + 1))
-    scales = bytearray(32 * ROWS)
-    for row, total in sums((x, y, 1), None, _SPACING, _double, _affine, _negative, _add):
-        # The order of the point is a prime greater than any sum of teeth: none is infinite.
-        x, y, z = total  # type: ignore[misc]
-        _put(table, row, x, y)
-        scales[32 * row : 32 * row + 32] = z.to_bytes(32, "big")
+    table = bytearray(ROW_LENGTH * (_KEY_ROW + 1))
+    scales = bytearray(32 * _KEY_ROW)
+    for row, total in sums((x, y, 1, 1), None, _TEETH, _SPACING, _double, _affine, _negative, _add):
+        x, y, zz, zzz = _finite(total)
+        # 1 / zzz gives both: 1 / zz = zz^2 / zzz^2.
+        _put(table, row, x * zz % _P * zz % _P, y)
+        scales[32 * row : 32 * row + 32] = zzz.to_bytes(32, "big")
     invert_all(scales, _P)
-    for row in range(ROWS):
+    for row in range(_KEY_ROW):
         scale = int.from_bytes(scales[32 * row : 32 * row + 32], "big")
-        square = scale * scale % _P
-        x, y = _get(table, row)
-        _put(table, row, x * square % _P, y * square * scale % _P)
-    table[ROW_LENGTH * ROWS :] = point[1:]
+        start = ROW_LENGTH * row
+        x = int.from_bytes(table[start : start + 32], "big")
+        y = int.from_bytes(table[start + 32 : start + 64], "big")
+        _put(table, row, x * scale % _P * scale % _P, y * scale % _P)
+    table[ROW_LENGTH * _KEY_ROW :] = point[1:]
     write(table)
 
 
@@ -78,11 +82,6 @@ def _put(table: bytearray, row: int, x: int, y: int) -> None:
     start = ROW_LENGTH * row
     table[start : start + 32] = x.to_bytes(32, "big")
     table[start + 32 : start + 64] = y.to_bytes(32, "big")
-
-
-def _get(table: bytearray, row: int) -> "Affine":
-    start = ROW_LENGTH * row
-    return int.from_bytes(table[start : start + 32], "big"), int.from_bytes(table[start + 32 : start + 64], "big")
 
 
 def _memory_table(point: bytes) -> MemoryTable:
@@ -94,7 +93,7 @@ def _memory_table(point: bytes) -> MemoryTable:
 def _checked(table: "Table", point: bytes) -> "Table":
     """Raises ValueError unless the table is of this key."""
     buffer = bytearray(ROW_LENGTH)
-    table.row(ROWS, buffer)
+    table.row(_KEY_ROW, buffer)
     if len(point) != 65 or point[0] != 4 or buffer != point[1:]:
         raise ValueError("the table is of another key")
     return table
@@ -111,68 +110,70 @@ def _decode(point: bytes) -> "Affine":
     return x, y
 
 
-def _double(point: "Point") -> "Point":
-    """SEC 1, 2.2.1 for x / z^2, y / z^3 and a = -3 (Bernstein and Lange's dbl-2001-b)."""
+def _finite(point: "Point") -> "tuple[int, int, int, int]":
     if point is None:
-        return None
-    x, y, z = point
+        raise ValueError("the point at infinity")
+    return point
+
+
+def _double(point: "Point") -> "Point":
+    x, y, zz, zzz = _finite(point)
     p = _P
-    delta = z * z % p
-    gamma = y * y % p
-    beta = 4 * x * gamma % p
-    alpha = 3 * (x - delta) * (x + delta) % p
-    x = (alpha * alpha - beta - beta) % p
-    return x, (alpha * (beta - x) - 8 * gamma * gamma) % p, 2 * y * z % p
+    u = y + y
+    v = u * u % p
+    w = u * v % p
+    s = x * v % p
+    m = 3 * (x - zz) * (x + zz) % p
+    x = (m * m - s - s) % p
+    return x, (m * (s - x) - w * y) % p, v * zz % p, w * zzz % p
 
 
 def _add(point: "Point", other: "Affine") -> "Point":
-    """SEC 1, 2.2.1 for x / z^2, y / z^3; all cases."""
     if point is None:
-        return other[0], other[1], 1
-    x, y, z = point
+        return other[0], other[1], 1, 1
+    x, y, zz, zzz = point
     p = _P
-    square = z * z % p
-    h = (other[0] * square - x) % p
-    r = (square * z % p * other[1] - y) % p
-    if not h:
+    h = (other[0] * zz - x) % p
+    r = (other[1] * zzz - y) % p
+    if not h:  # the two have the same x
         return None if r else _double(point)
     hh = h * h % p
     hhh = h * hh % p
-    v = x * hh % p
-    x = (r * r - hhh - v - v) % p
-    return x, (r * (v - x) - y * hhh) % p, z * h % p
+    q = x * hh % p
+    x = (r * r - hhh - q - q) % p
+    return x, (r * (q - x) - y * hhh) % p, zz * hh % p, zzz * hhh % p
 
 
 def _affine(point: "Point") -> "Affine":
-    x, y, z = point  # type: ignore[misc]  # teeth are never infinite
-    z = inverse(z, _P)
-    square = z * z % _P
-    return x * square % _P, y * square * z % _P
+    x, y, zz, zzz = _finite(point)
+    scale = inverse(zzz, _P)
+    y = y * scale % _P
+    scale = scale * zz % _P
+    return x * scale % _P * scale % _P, y
 
 
 def _negative(point: "Affine") -> "Affine":
     return point[0], -point[1]
 
 
-def _load(table: "Table", digit: int, buffer: bytearray) -> "Affine":
-    """The row that a column of the comb picks, with its sign."""
-    table.row(digit & 15, buffer)
-    y = int.from_bytes(buffer[32:], "big")
-    return int.from_bytes(buffer[:32], "big"), y if digit & 16 else -y
-
-
 def _combine(u1: int, u2: int, table: "Table") -> "Point":
     """u1 G + u2 Q."""
     from heirloom.device.comb_p256 import BASE
 
-    base = MemoryTable(BASE, ROW_LENGTH)
-    # The order of both points is n, which is odd.
-    columns_1 = columns(u1 if u1 & 1 else u1 + _N, _SPACING)
-    columns_2 = columns(u2 if u2 & 1 else u2 + _N, _SPACING)
+    # Both points have the order n, which is odd.
+    columns_1 = columns(u1 if u1 & 1 else u1 + _N, _TEETH, _SPACING)
+    columns_2 = columns(u2 if u2 & 1 else u2 + _N, _TEETH, _SPACING)
+    pairs = ((columns_1, MemoryTable(BASE, ROW_LENGTH)), (columns_2, table))
     buffer = bytearray(ROW_LENGTH)
+    x_part = memoryview(buffer)[:32]
+    y_part = memoryview(buffer)[32:]
     total: "Point" = None
-    for column in range(_SPACING - 1, -1, -1):
-        total = _double(total)
-        total = _add(total, _load(base, columns_1[column], buffer))
-        total = _add(total, _load(table, columns_2[column], buffer))
+    for i in range(_SPACING):
+        if total:
+            total = _double(total)
+        for digits, rows in pairs:
+            digit = digits[i]
+            rows.row(digit & 31, buffer)
+            y = int.from_bytes(y_part, "big")
+            total = _add(total, (int.from_bytes(x_part, "big"), y if digit & 32 else -y))
     return total

@@ -25,10 +25,32 @@ def verify(n: int, e: int, signature: bytes, digest: bytes) -> bool:
     s = int.from_bytes(signature, "big")
     if s >= n:
         return False
-    m = pow(s, e, n)
+    m = _power(s, e, n, bits)
     if m >> (bits - 1):  # EM has one bit less than the modulus (8.1.2, 2c), the others are zero (9.1.2, 6)
         return False
     return _padding_holds(m.to_bytes(bits + 6 >> 3, "big"), bits - 1, digest)
+
+
+def _power(base: int, exponent: int, modulus: int, bits: int) -> int:
+    """pow() by squaring, sped up: a quarter of each product is folded first, by a multiplication.
+
+    A multiplication takes half the time of a division that leaves as much.
+    """
+    cut = bits + (bits >> 1)
+    low = (1 << cut) - 1
+    fold = (1 << cut) % modulus
+    result = base
+    bit = 1
+    while bit << 1 <= exponent:
+        bit <<= 1
+    while bit > 1:
+        bit >>= 1
+        result *= result
+        result = ((result & low) + (result >> cut) * fold) % modulus
+        if exponent & bit:
+            result *= base
+            result = ((result & low) + (result >> cut) * fold) % modulus
+    return result
 
 
 def _bit_length(n: int, length: int) -> int:
@@ -52,16 +74,12 @@ def _padding_holds(encoded: bytes, bits: int, digest: bytes) -> bool:
     hashed = encoded[split:-1]
     db ^= int.from_bytes(_mgf1(hashed, split), "big")  # 7, 8
     db &= (1 << bits - 8 * (_HASH + 1)) - 1  # 9
-    # 10: zeros, then a one, then the salt. As an integer, DB begins with that byte of value one.
-    block = db.to_bytes(split, "big")
-    start = 0
-    while start < split and not block[start]:
-        start += 1
-    if start == split or block[start] != 1:
+    salt = db.to_bytes(split, "big").lstrip(b"\x00")  # 10; 11: after a byte of value one
+    if salt[:1] != b"\x01":
         return False
     check = hashlib.sha256(bytes(8))  # 12, 13
     check.update(digest)
-    check.update(block[start + 1 :])
+    check.update(salt[1:])
     return check.digest() == hashed  # 14
 
 
