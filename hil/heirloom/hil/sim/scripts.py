@@ -40,7 +40,7 @@ def _compile(compiler: Path, sources: list[Path], folder: Path) -> None:
         made.mkdir()
         for source in sources:
             output = made / f"{source.stem}.mpy"
-            command = [str(compiler), f"-march={_ARCH}", "-s", source.name, "-o", str(output), str(source)]
+            command = [str(compiler), f"-march={_ARCH}", "-O3", "-s", source.name, "-o", str(output), str(source)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RigTrouble(f"mpy-cross refuses {source.name}: {done.stderr.strip() or done.stdout.strip()}")

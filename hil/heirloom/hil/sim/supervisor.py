@@ -64,7 +64,7 @@ class Supervisor:
         self._process: BoardProcess | None = None
         self._input = bytearray()
         self._tap: bytearray | None = None
-        self._last_byte = b""
+        self._ended_in_cr = False
         self._wake_up_at: float | None = None
         self._stopping = False
         self._hardware_cause = port.power_on
@@ -211,9 +211,9 @@ class Supervisor:
 
     def _cook(self, data: bytes) -> bytes:
         """Boards write CR LF where a program writes LF."""
-        cooked = re.sub(rb"(?<!\r)\n", b"\r\n", self._last_byte + data)[len(self._last_byte) :]
-        self._last_byte = data[-1:]
-        return cooked
+        before = b"\r" if self._ended_in_cr else b""
+        self._ended_in_cr = data.endswith(b"\r")
+        return re.sub(rb"(?<!\r)\n", b"\r\n", before + data)[len(before) :]
 
     def _receive(self, data: bytes) -> None:
         for byte in data:
@@ -287,7 +287,7 @@ class Supervisor:
         self._page[Word.INTERRUPTIBLE] = 0
         self._page[Word.EXIT] = Exit.NONE
         self._input.clear()
-        self._last_byte = b""
+        self._ended_in_cr = False
         request = self._request(self._hardware_cause if cause is None else cause)
         self._process = LAUNCHER.boot(request, self._flash, self._page.descriptor)
         self._selector.register(self._process.console, selectors.EVENT_READ)

@@ -108,7 +108,7 @@ def _set_signals(library: ctypes.CDLL) -> None:
     libc.signal(signal.SIGUSR1, interrupt)
     libc.siginterrupt(signal.SIGUSR1, 1)
     # A write to address 0 is how a board stops at one exact instruction (target/_sim_flash.py).
-    libc.signal(signal.SIGSEGV, ctypes.cast(libc._exit, ctypes.c_void_p).value)
+    libc.signal(signal.SIGSEGV, ctypes.cast(libc["_exit"], ctypes.c_void_p).value)
 
 
 if __name__ == "__main__":

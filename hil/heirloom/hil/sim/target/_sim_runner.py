@@ -4,6 +4,7 @@
 The control flow follows ports/rp2/main.c and shared/runtime/pyexec.c of MicroPython.
 """
 
+import builtins
 import os
 import sys
 
@@ -40,6 +41,7 @@ def run(config):
     os.chdir("/")
     import __main__
 
+    builtins.execfile = _execfile  # every port has it, but the unix port
     _scope = __main__.__dict__
     _scope.clear()
     _scope["__name__"] = "__main__"
@@ -146,6 +148,13 @@ def _attempt(path, source, kind):
     except BaseException as error:  # whatever it raises is shown, as on a board
         return error
     return None
+
+
+@micropython.native
+def _execfile(path, *scopes):
+    with open(path) as script:
+        code = compile(script.read(), path, "exec")
+    exec(code, *(scopes or (_scope,)))
 
 
 def _repl(host_files, config):

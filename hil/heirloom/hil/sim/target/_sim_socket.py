@@ -103,8 +103,7 @@ class socket(io.IOBase):  # noqa: N801 - MicroPython's name
                     raise
 
     def bind(self, address):
-        host, port = address
-        self._s.bind(_native.getaddrinfo("127.0.0.1", port)[0][-1])
+        self._s.bind(_native.getaddrinfo("127.0.0.1", address[1])[0][-1])
 
     def listen(self, backlog=2):
         self._s.listen(backlog)
@@ -112,8 +111,7 @@ class socket(io.IOBase):  # noqa: N801 - MicroPython's name
     def accept(self):
         while True:
             try:
-                other, address = self._s.accept()
-                return socket(_accepted=other), ("127.0.0.1", 0)
+                return socket(_accepted=self._s.accept()[0]), ("127.0.0.1", 0)
             except OSError as error:
                 if error.errno != _EAGAIN:
                     raise

@@ -1,0 +1,207 @@
+"""The file system that makes a blank unit a device: client, identity, root of trust, network."""
+
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from heirloom.boards import Board
+from heirloom.cli.errors import HeirloomError
+from heirloom.cli.extras import advice_for
+
+# Types only; no module of the client imports it at run time.
+_NOT_ON_DEVICES = ("protocols",)
+_CLIENT_FOLDER = "/lib/heirloom/device"
+_FOLDERS = ("/lib/heirloom/device", "/heirloom/trust", "/heirloom/slots", "/heirloom/blobs", "/data")
+_DISK_VERSION = 0x00020000
+_READ_SIZE = 32
+_LOOKAHEAD_SIZE = 32
+
+#: Keys of `timing` in /heirloom/device.json: seconds, for demonstrations and tests only.
+TIMING_KEYS = ("check_after_s", "check_every_s", "trial_timeout_s", "alive_s")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a device is.
+
+    Attributes:
+        id: Of the chip, as `machine.unique_id()` says it, in hexadecimal.
+        secret: 32 bytes in hexadecimal; signs its status reports and is never reported.
+    """
+
+    id: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def new(cls, id: str) -> "Identity":
+        """An identity with a fresh secret."""
+        return cls(id, secrets.token_hex(32))
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Wi-Fi network that the device joins."""
+
+    ssid: str
+    password: str = field(default="", repr=False)
+
+
+def build_filesystem(
+    board: Board,
+    product: str,
+    root_json: bytes,
+    urls: Sequence[str],
+    channel: str,
+    identity: Identity,
+    timing: Mapping[str, float] | None = None,
+    *,
+    networks: Sequence[Network] = (),
+    build_dir: Path | None = None,
+) -> bytes:
+    """The littlefs image of a provisioned device.
+
+    Args:
+        board: Says layout and architecture.
+        product: Name of the product.
+        root_json: The root metadata that the device trusts from the start.
+        urls: Base URLs of the repository, tried in this order after those of the root.
+        channel: Which channel it follows, as in "stable".
+        identity: Who it is.
+        timing: Overrides the client's times, see `TIMING_KEYS`.
+        networks: Wi-Fi networks, tried in this order.
+        build_dir: Where the compiled client is kept; a temporary folder of this user if None.
+
+    Raises:
+        HeirloomError: The client cannot be compiled for the board, or does not fit.
+    """
+    unknown = set(timing or ()) - set(TIMING_KEYS)
+    if unknown:
+        raise HeirloomError(f"timing {min(unknown)!r} is unknown", f"known are {', '.join(TIMING_KEYS)}")
+    device: dict[str, object] = {
+        "product": product,
+        "board": board.name,
+        "id": identity.id,
+        "secret": identity.secret,
+        "urls": list(urls),
+        "channel": channel,
+    }
+    if timing:
+        device["timing"] = dict(timing)
+    content = {
+        **client_files(board, build_dir),
+        "/heirloom/device.json": _json(device),
+        "/heirloom/network.json": _json({"networks": [{"ssid": n.ssid, "password": n.password} for n in networks]}),
+        "/heirloom/trust/root.json": root_json,
+        "/heirloom/trust/provisioned.json": root_json,
+    }
+    return _image(board, content)
+
+
+def client_files(board: Board, build_dir: Path | None = None) -> dict[str, bytes]:
+    """The client as it lies on the device: absolute path to content.
+
+    boot.py, main.py and the chooser stay Python source, which every MicroPython reads; the rest is compiled.
+    """
+    package = files("heirloom.device")
+    sources = {entry.name: entry.read_bytes() for entry in package.iterdir() if _is_client_module(entry)}
+    compiled = _compiled(board, sources, build_dir or _default_build_dir())
+    return {
+        **{f"/{path}": data for path, data in _tree(package / "rootfs", "")},
+        **{f"{_CLIENT_FOLDER}/{name}": data for name, data in compiled.items()},
+    }
+
+
+def _is_client_module(entry: Traversable) -> bool:
+    return entry.name.endswith(".py") and entry.name.removesuffix(".py") not in _NOT_ON_DEVICES
+
+
+def _tree(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    for entry in sorted(folder.iterdir(), key=lambda one: one.name):
+        if entry.is_dir() and entry.name != "__pycache__":
+            found += _tree(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".py"):
+            found.append((prefix + entry.name, entry.read_bytes()))
+    return found
+
+
+def _compiled(board: Board, sources: Mapping[str, bytes], build_dir: Path) -> dict[str, bytes]:
+    """The .mpy files of the client, each compiled once for the same source, board format and compiler."""
+    tool = _tool_version()
+    compiled = {}
+    for name, source in sources.items():
+        key = hashlib.sha256(b"\0".join([source, name.encode(), board.arch.encode(), board.mpy.encode(), tool]))
+        output = name.removesuffix(".py") + ".mpy"
+        kept = build_dir / f"{key.hexdigest()[:32]}.mpy"
+        if not kept.is_file():
+            _compile(board, name, source, kept)
+        compiled[output] = kept.read_bytes()
+    return compiled
+
+
+def _compile(board: Board, name: str, source: bytes, kept: Path) -> None:
+    from heirloom.cli.files import write_atomic
+    from heirloom.signing.compiler import Compiler
+
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="heirloom-") as folder:
+        path = Path(folder) / name
+        path.write_bytes(source)
+        write_atomic(kept, Compiler(board).compile(path, f"heirloom/device/{name}"))
+
+
+@cache
+def _tool_version() -> bytes:
+    from heirloom.signing.compiler import micropython_version, tool_version
+
+    return f"{micropython_version()} {tool_version()}".encode()
+
+
+def _default_build_dir() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("heirloom") / "client"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _image(board: Board, content: Mapping[str, bytes]) -> bytes:
+    try:
+        from littlefs import LittleFS, LittleFSError
+    except ImportError as exc:
+        raise HeirloomError("littlefs-python is not installed", advice_for("littlefs")) from exc
+
+    layout = board.flash
+    filesystem = LittleFS(
+        block_size=layout.block_size,
+        block_count=layout.block_count,
+        read_size=_READ_SIZE,
+        prog_size=layout.program_size,
+        # As MicroPython's VfsLfs2 chooses it; files up to this size lie inside their directory entry.
+        cache_size=4 * max(_READ_SIZE, layout.program_size),
+        lookahead_size=_LOOKAHEAD_SIZE,
+        disk_version=_DISK_VERSION,
+    )
+    try:
+        for folder in _FOLDERS:
+            filesystem.makedirs(folder, exist_ok=True)
+        for path, data in sorted(content.items()):
+            filesystem.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120 - a path on the device
+            with filesystem.open(path, "wb") as file:
+                file.write(data)
+    except LittleFSError as exc:
+        needed = sum(map(len, content.values()))
+        raise HeirloomError(
+            f"the client ({needed} bytes) does not fit into the file system of {board.name}: {exc}"
+        ) from exc
+    return bytes(filesystem.context.buffer)
