@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench lint types walls wheel
+.PHONY: help demo test check bench lint types walls wheel readme
 
 # More arguments for the command behind a target: make test ARGS="-k tamper", make demo ARGS="--json"
 ARGS ?=
@@ -41,6 +41,9 @@ wheel: .venv/.ready ## Only the tests against the built wheel, in an environment
 
 bench: .venv/.ready ## Measure; results go to bench/out
 	@for program in $(wildcard bench/bench_*.py); do echo "== $$program"; $(BIN)/python $$program $(ARGS) || exit 1; done
+
+readme: .venv/.ready ## Bring the help blocks of the README up to date
+	@$(BIN)/python .ci/readme
 
 .venv/.ready: pyproject.toml constraints.txt .ci/environment
 	@.ci/environment .venv
