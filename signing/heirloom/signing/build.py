@@ -255,9 +255,9 @@ def _write(release: BuiltRelease, content: _Content) -> None:
         raise os_error(exc, f"cannot write {directory}") from exc
 
 
-def released_at_text(manifest: Manifest) -> str:
-    """When the release was made, for people (UTC)."""
-    return datetime.fromtimestamp(manifest.released_at, UTC).strftime("%Y-%m-%d %H:%M")
+def released_at(manifest: Manifest) -> datetime:
+    """When the release was made (UTC)."""
+    return datetime.fromtimestamp(manifest.released_at, UTC)
 
 
 def kind_name(manifest: Manifest) -> str:

@@ -155,14 +155,14 @@ def _sizes(release: "BuiltRelease") -> dict[str, object]:
 
 
 def _details(manifest: "Manifest") -> dict[str, object]:
-    from heirloom.signing.build import kind_name, released_at_text
+    from heirloom.signing.build import kind_name, released_at
 
     files = [{"path": path, "length": length, "sha256": sha256} for path, length, sha256 in manifest.files]
     return {
         **{key: value for key, value in _row(manifest).items() if key != "files"},
         "product": manifest.product,
         "kind": kind_name(manifest),
-        "released_at": released_at_text(manifest),
+        "released_at": released_at(manifest),
         "requires": manifest.requires,
         "via": manifest.via,
         "keep": list(manifest.keep),

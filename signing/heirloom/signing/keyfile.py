@@ -46,8 +46,8 @@ def open_sealed(pem: bytes, passphrase: str) -> PrivateKeyTypes:
     """
     try:
         return serialization.load_pem_private_key(pem, passphrase.encode())
-    except TypeError as exc:
-        raise ValueError("the key is not encrypted") from exc
+    except (ValueError, TypeError) as exc:
+        raise ValueError("the passphrase is wrong or the key is damaged") from exc
 
 
 def _encrypt(plain: bytes, secret: bytes, iv: bytes) -> bytes:
