@@ -86,6 +86,16 @@ class Narrator:
         with self._console.status(_escape(text)) as status:
             yield Wait(status, text)
 
+    def conclude(self) -> None:
+        """Tell how it ended."""
+        total = sum(len(chapter.claims) for chapter in self._chapters)
+        if self.failed:
+            self._print(f"\n[bold red]{len(self.failed)} of {total} claims did not hold[/bold red], {self.seconds} s")
+            for claim in self.failed:
+                self._print(f"   [red]✗[/red] {_escape(claim.text)}")
+        else:
+            self._print(f"\n[bold green]All {total} claims hold[/bold green], {self.seconds} s")
+
     @property
     def failed(self) -> list[Claim]:
         """The claims that did not hold."""

@@ -76,7 +76,7 @@ class Wire:
     """A proxy on a loopback port of its own, in front of `upstream`.
 
     Attributes:
-        url: Where devices reach it.
+        port, url: Where devices reach it.
         upstream: Base URL of the real server; None while there is none (502).
         attack: Who touches the answers, or None.
     """
@@ -91,7 +91,8 @@ class Wire:
         self._server.wire = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}/"
 
     def close(self) -> None:
         """Stop listening."""

@@ -1,0 +1,239 @@
+"""What the story is made of: a maker's workshop, worked by the program's own commands, and the device of an owner."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import tomlkit
+
+from heirloom.cli.errors import HeirloomError, RigTrouble
+from heirloom.cli.main import call
+from heirloom.cli.project import FILE_NAME, KEYS_VARIABLE, PROJECT_VARIABLE, Project
+from heirloom.hil.provision import Identity, Network, build_filesystem
+from heirloom.hil.sim import SSID, DeviceTimeout, SimDevice
+from heirloom.signing import passphrases
+from heirloom.signing.repository import Repository
+
+PRODUCT = "weather"
+BOARD = "SIM_RPI_PICO_W"
+CHANNEL = "stable"
+HOST = "updates.weather.example"  # the device resolves it to the wire
+MIRROR = "http://weather.friend.example/"  # the second place, which every product must name; never needed here
+
+_PROGRAM = "from heirloom.cli.main import main; main()"
+_TIMING = {"check_after_s": 1, "check_every_s": 2, "trial_timeout_s": 20, "alive_s": 2}
+_PATIENCE_S = 20.0
+_GLANCE_S = 0.2
+_OPERATIONS_TO_CUT = 3
+_REPORT = "import json\nfrom heirloom.device import status\nprint(json.dumps(status.report()))"
+
+
+def weather(version: str) -> Path:
+    """The source of a version of the example application: beside this module in a wheel, else in the tree."""
+    here = Path(__file__).resolve()
+    for folder in (here.parent / "weather", here.parents[4] / "examples" / "weather"):
+        if (folder / version).is_dir():
+            return folder / version
+    raise HeirloomError(f"the example application {version} is missing", "install heirloom-ota again")
+
+
+class Workshop:
+    """The maker: a project, its keys and its repository in one folder of their own.
+
+    Args:
+        directory: Empty or new.
+        url: Where devices reach the repository.
+    """
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self.project_dir = directory / "project"
+        self.keys_dir = directory / "keys"
+        self.url = url
+        self.passphrase = secrets.token_urlsafe(12)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """The environment in which the commands find this project and its keys, and no other."""
+        names = {
+            KEYS_VARIABLE: str(self.keys_dir),
+            PROJECT_VARIABLE: str(self.project_dir),
+            passphrases.VARIABLE: self.passphrase,
+        }
+        before = {name: os.environ.get(name) for name in names}
+        os.environ.update(names)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def heirloom(self, *argv: str) -> Any:
+        """Run one command of the program in this process; returns what it says with --json.
+
+        Raises:
+            HeirloomError: The command failed.
+        """
+        return call([*argv, "--project", str(self.project_dir), "--yes"])
+
+    def found(self) -> None:
+        """Found the product: project file, keys, first metadata; settings.json is the application's own."""
+        places = ["--url", self.url, "--url", MIRROR]
+        self.heirloom("init", "--name", PRODUCT, "--board", BOARD, *places, "--contact", "security@weather.example")
+        path = self.project_dir / FILE_NAME
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        document["app"]["keep"] = ["settings.json"]
+        path.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+    def take_source(self, source: Path) -> None:
+        """Make `source` the application of the project."""
+        target = self.project_dir / "app"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+
+    def publish(self, version: str, source: Path) -> None:
+        """Build, sign and publish a release, and point the channel to it."""
+        self.take_source(source)
+        self.heirloom("release", "build", "--version", version)
+        self.heirloom("release", "sign", version)
+        self.heirloom("release", "publish", version, "--channel", CHANNEL)
+
+    @property
+    def project(self) -> Project:
+        """The project as its file says it."""
+        return Project.load(self.project_dir)
+
+    @property
+    def repository(self) -> Repository:
+        """The published repository, read anew."""
+        return Repository(self.project.repository)
+
+    def order(self, version: str) -> list[int]:
+        """What orders a published release: [epoch, sequence]."""
+        (release,) = (one for one in self.repository.releases(BOARD) if one.version == version)
+        return list(release.order)
+
+    def contents(self, version: str) -> dict[str, int]:
+        """The blobs of a published release: SHA-256 to length."""
+        manifest = self.repository.manifest(BOARD, version)
+        return {sha256.hex(): length for _, length, sha256 in manifest.files}
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Run `heirloom serve` as a process of its own. Yields its base URL."""
+        command = [sys.executable, "-c", _PROGRAM, "serve", "--port", "0", "--json", "--project", str(self.project_dir)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            yield _url_said_by(server)
+        finally:
+            server.terminate()
+            server.wait()
+            if server.stdout is not None:
+                server.stdout.close()
+
+
+def _url_said_by(server: subprocess.Popen[str]) -> str:
+    """The URL in the JSON document that `heirloom serve` prints when it is ready."""
+    text = ""
+    for line in server.stdout or []:
+        text += line
+        try:
+            return str(json.loads(text)["url"])
+        except ValueError:
+            continue
+    raise RigTrouble("heirloom serve ended before it was ready", text.strip())
+
+
+class Unit:
+    """The device of an owner, simulated. It is reached as any device: power switch, console and REPL."""
+
+    def __init__(self, sim: SimDevice) -> None:
+        self.sim = sim
+
+    @classmethod
+    def blank(cls, directory: Path, wire_port: int) -> "Unit":
+        """A unit with an erased flash, for which the repository's name leads to the wire."""
+        return cls(SimDevice.create(directory, BOARD, name="garden", hosts={HOST: f"127.0.0.1:{wire_port}"}))
+
+    def provision(self, workshop: Workshop) -> None:
+        """Give it the client, the product's first root, an identity, and times that suit a story."""
+        root = workshop.repository.read("1.root.json")
+        if root is None:
+            raise HeirloomError("the repository has no first root")
+        image = build_filesystem(
+            self.sim.board,
+            PRODUCT,
+            root,
+            [workshop.url],
+            CHANNEL,
+            Identity.new(self.sim.id),
+            _TIMING,
+            networks=[Network(SSID)],
+        )
+        self.sim.write_filesystem(image)
+
+    def power_on(self) -> None:
+        """Let it start as after a power cut."""
+        self.sim.power_on()
+
+    def power_off(self) -> None:
+        """Pull the plug."""
+        self.sim.power_off()
+
+    def wait_for(self, pattern: str, timeout_s: float = _PATIENCE_S, glance: Callable[[], None] | None = None) -> str:
+        """Wait until the console shows `pattern`; returns what matched.
+
+        Args:
+            pattern: A regular expression, searched behind what was found before.
+            timeout_s: How long.
+            glance: Called now and then while waiting.
+
+        Raises:
+            HeirloomError: The device did not say it.
+        """
+        deadline = time.monotonic() + timeout_s
+        while glance is not None:
+            glance()
+            try:
+                return self.sim.wait_for(pattern, _GLANCE_S).group()
+            except DeviceTimeout:
+                if time.monotonic() > deadline:
+                    raise
+        return self.sim.wait_for(pattern, timeout_s).group()
+
+    def download(self) -> str:
+        """How far the newest download is, in the device's own words; empty before there was one."""
+        found = re.findall(r"\d+ of \d+ bytes", self.sim.console())
+        return found[-1] if found else ""
+
+    def cut_power_inside_a_write(self) -> int:
+        """Let the power fail in the middle of a flash operation, a few operations from now.
+
+        Returns: the number of that operation, counted from when the device was made.
+        """
+        self.sim.cut_power_at(_OPERATIONS_TO_CUT, "torn")
+        self.sim.wait_off(_PATIENCE_S)
+        return self.sim.flash.operations
+
+    def report(self) -> dict[str, Any]:
+        """What the device says about itself, asked at its REPL after a fresh start; it is off afterwards."""
+        self.power_off()
+        self.sim.power_on(hold_repl=True)
+        try:
+            return cast("dict[str, Any]", json.loads(self.sim.exec(_REPORT)))
+        except ValueError as exc:
+            raise RigTrouble(f"the device's report is no JSON: {exc}") from exc
+        finally:
+            self.power_off()
