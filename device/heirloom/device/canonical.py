@@ -1,0 +1,229 @@
+"""One metadata file: checked, hashed in its canonical form and looked into, without ever being loaded whole.
+
+What is read from a document is what was hashed: both come out of the same scanner, and a value is parsed from
+its canonical bytes. Offsets and slices count bytes of the stream.
+"""
+
+import hashlib
+import io
+import json
+
+from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
+from heirloom.device.jsonscan import BEGIN, DONE, END, KEY, Scanner, Unordered
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator, Optional
+
+    from heirloom.device.protocols import Stream, Update
+
+    Slice = tuple[int, int]
+
+MAX_UNORDERED = 65_536  # bytes of a document whose members are not in canonical order
+MAX_VALUE = 16_384  # bytes of a value that is loaded
+MAX_FIELDS = 64  # members of `signed`
+
+_OBJECT = 0x7B
+_ARRAY = 0x5B
+
+# MicroPython's parser takes raw control characters in strings, CPython's when asked.
+_parse = json.JSONDecoder(strict=False).decode if hasattr(json, "JSONDecoder") else json.loads
+
+_scanners: "list[Scanner]" = []  # those that nobody uses now
+
+
+def length_of(stream: "Stream") -> int:
+    """Length of a seekable stream in bytes."""
+    return stream.seek(0, 2)
+
+
+class Document:
+    """A TUF metadata file. Call check() first: it gives the other attributes.
+
+    signed, signatures: their slices. fields: slice of each member of `signed` by name. digest: SHA-256 of
+    the canonical form of `signed`.
+    """
+
+    signed: "Slice"
+    signatures: "Slice"
+    fields: "dict[str, Slice]"
+    digest: bytes
+
+    def __init__(self, name: str, stream: "Stream", length: int) -> None:
+        """name: for error sentences. length: of the file in the stream, which may go on behind it."""
+        self.name = name
+        self.length = length
+        self._file = stream
+        self._stream = stream  # the same, or what was put in order
+
+    def close(self) -> None:
+        """Closes the stream."""
+        self._file.close()
+
+    def check(self) -> None:
+        """Reads the whole file once, strictly. Raises UpdateError E_FORMAT or E_LIMIT."""
+        try:
+            self._check(self.length)
+        except Unordered:
+            from heirloom.device.reorder import reordered
+
+            if self.length > MAX_UNORDERED:
+                raise UpdateError(E_LIMIT, f"{self.name} is not in canonical order and over {MAX_UNORDERED} bytes")
+            data = reordered(self.name, self._file, self.length)
+            self._stream = io.BytesIO(data)
+            self._check(len(data))
+
+    def _check(self, length: int) -> None:
+        scanner = self._scanner((0, length), 2)
+        found: "dict[bytes, Slice]" = {}
+        self.fields = {}
+        digest = hashlib.sha256()
+        key = b""
+        begin = 0
+        while True:
+            event = scanner.step()
+            depth = scanner.depth()
+            if event == DONE:
+                break
+            if event == KEY:
+                key = scanner.key()
+            elif event == BEGIN:
+                begin = scanner.position()
+                if depth == 1 and key == b"signed":
+                    self._fields(scanner, digest.update)
+                    found[key] = (begin, scanner.position())
+            elif depth == 1:
+                found[key] = (begin, scanner.position())
+        _scanners.append(scanner)
+        if b"signed" not in found or b"signatures" not in found:
+            raise UpdateError(E_FORMAT, f"{self.name} is not TUF metadata: it needs signed and signatures")
+        self.signed = found[b"signed"]
+        self.signatures = found[b"signatures"]
+        self.digest = digest.digest()
+
+    def _fields(self, scanner: Scanner, update: "Update") -> None:
+        """Reads `signed`: hashes it and notes where its members lie."""
+        scanner.watch(3)
+        scanner.emit(update)
+        key = b""
+        begin = 0
+        while True:
+            event = scanner.step()
+            if event == KEY:
+                key = scanner.key()
+            elif event == BEGIN:
+                begin = scanner.position()
+            elif scanner.depth() == 1:
+                break
+            elif len(self.fields) == MAX_FIELDS:
+                raise UpdateError(E_LIMIT, f"{self.name} has more than {MAX_FIELDS} fields")
+            else:
+                self.fields[key.decode()] = (begin, scanner.position())
+        scanner.emit(None)
+        scanner.watch(2)
+
+    def hash_file(self, update: "Update") -> None:
+        """Sends the bytes of the file as they are to update, piece by piece."""
+        buffer = bytearray(512)
+        self._file.seek(0)
+        left = self.length
+        while left > 0:
+            got = min(self._file.readinto(buffer) or 0, left)
+            if not got:
+                break
+            update(buffer if got == len(buffer) else memoryview(buffer)[:got])
+            left -= got
+
+    def feed(self, update: "Update") -> None:
+        """Sends the canonical bytes of `signed` to update, piece by piece."""
+        self._emit(self.signed, update)
+
+    def load(self, where: "Slice") -> object:
+        """The value in a slice: parsed from its canonical bytes. Raises UpdateError E_LIMIT beyond 16 KiB."""
+        if where[1] - where[0] > MAX_VALUE:
+            raise UpdateError(E_LIMIT, f"{self.name} has a value over {MAX_VALUE} bytes")
+        canonical = bytearray()
+        self._emit(where, canonical.extend)
+        data = bytes(canonical)
+        # The canonical form escapes no control characters; MicroPython's parser takes all of them but NUL.
+        if 0 in data:
+            data = data.replace(b"\0", b"\\u0000")
+        return _parse(data.decode())
+
+    def find(self, where: "Slice", *path: str) -> "Optional[Slice]":
+        """The slice of the member that the names lead to, from the object in a slice; None when absent.
+
+        Raises UpdateError E_FORMAT when something on the way is not an object.
+        """
+        for name in path:
+            scanner = self._scanner(where, 2, _OBJECT)
+            wanted = name.encode()
+            while True:
+                event = scanner.step()
+                if event == KEY and scanner.key() == wanted:
+                    break
+                if event == DONE:
+                    _scanners.append(scanner)
+                    return None
+            scanner.step()
+            begin = scanner.position()
+            scanner.step()
+            where = (begin, scanner.position())
+            _scanners.append(scanner)
+        return where
+
+    def field(self, *path: str) -> "Optional[Slice]":
+        """The slice of a member of `signed`, or None."""
+        found = self.fields.get(path[0])
+        return found and self.find(found, *path[1:])
+
+    def value(self, *path: str) -> object:
+        """The value of a member of `signed`, or None."""
+        found = self.field(*path)
+        return None if found is None else self.load(found)
+
+    def members(self, where: "Slice") -> "Iterator[tuple[str, Slice]]":
+        """Names and slices of the members of an object, in ascending order of their UTF-8.
+
+        Raises UpdateError E_FORMAT for anything but an object.
+        """
+        return self._items(where, _OBJECT)
+
+    def elements(self, where: "Slice") -> "Iterator[Slice]":
+        """Slices of the elements of an array, in order. Raises UpdateError E_FORMAT for anything but an array."""
+        for _, value in self._items(where, _ARRAY):
+            yield value
+
+    def _items(self, where: "Slice", bracket: int) -> "Iterator[tuple[str, Slice]]":
+        scanner = self._scanner(where, 2, bracket)
+        key = ""
+        begin = 0
+        while True:
+            event = scanner.step()
+            if event == KEY:
+                key = scanner.key().decode()
+            elif event == BEGIN:
+                begin = scanner.position()
+            elif event == DONE:
+                break
+            elif scanner.depth() == 1:
+                yield key, (begin, scanner.position())
+        _scanners.append(scanner)
+
+    def _emit(self, where: "Slice", update: "Update") -> None:
+        scanner = self._scanner(where, 0)
+        scanner.emit(update)
+        scanner.step()
+        _scanners.append(scanner)
+
+    def _scanner(self, where: "Slice", watch: int, bracket: int = 0) -> Scanner:
+        """A scanner at the slice, which must begin with the bracket if one is given."""
+        if bracket:
+            first = bytearray(1)
+            self._stream.seek(where[0])
+            self._stream.readinto(first)
+            if first[0] != bracket:
+                raise UpdateError(E_FORMAT, f"{self.name} has the wrong type of value (at byte {where[0]})")
+        scanner = _scanners.pop() if _scanners else Scanner()
+        scanner.start(self.name, self._stream, where[0], where[1], watch)
+        return scanner

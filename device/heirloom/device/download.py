@@ -1,0 +1,71 @@
+"""A metadata file on its way from the fetcher to the store, never longer than allowed (endless data attack)."""
+
+from heirloom.device.canonical import Document
+from heirloom.device.errors import E_LENGTH, UpdateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from heirloom.device.protocols import Buffer, Store, Stream, Temporary
+
+
+class Download:
+    """The sink of one file, a temporary of the store behind it."""
+
+    def __init__(self, store: "Store", name: str, limit: int) -> None:
+        """name: for error sentences. limit: bytes."""
+        self._store = store
+        self._name = name
+        self._limit = limit
+        self.temporary: "Temporary" = store.temporary()
+        self.length = 0
+        self.etag = ""  # what the fetcher said
+
+    def write(self, data: "Buffer") -> None:
+        """Takes a piece of the body. Raises UpdateError E_LENGTH beyond the limit."""
+        self.length += len(data)
+        if self.length > self._limit:
+            raise UpdateError(E_LENGTH, f"{self._name} is longer than the {self._limit} bytes it may have")
+        self.temporary.write(data)
+
+    def restart(self) -> None:
+        """Forgets what came so far."""
+        self.discard()
+        self.temporary = self._store.temporary()
+        self.length = 0
+
+    def discard(self) -> None:
+        """Gives the temporary back, unused."""
+        self._store.discard(self.temporary)
+
+    def document(self) -> Document:
+        """What came, to be checked."""
+        return Document(self._name, self.temporary, self.length)
+
+
+class Comparison:
+    """A sink that keeps nothing and tells whether the body is the file that lies here already."""
+
+    def __init__(self, stream: "Stream", name: str, limit: int) -> None:
+        self._stream = stream
+        self._name = name
+        self._limit = limit
+        self.restart()
+
+    def write(self, data: "Buffer") -> None:
+        """Compares a piece of the body. Raises UpdateError E_LENGTH beyond the limit."""
+        self.length += len(data)
+        if self.length > self._limit:
+            raise UpdateError(E_LENGTH, f"{self._name} is longer than the {self._limit} bytes it may have")
+        mine = bytearray(len(data))
+        if (self._stream.readinto(mine) or 0) != len(data) or mine != data:
+            self._same = False
+
+    def restart(self) -> None:
+        """Begins again."""
+        self._stream.seek(0)
+        self.length = 0
+        self._same = True
+
+    def same(self) -> bool:
+        """Whether the body was the file, whole."""
+        return self._same and self._stream.seek(0, 2) == self.length

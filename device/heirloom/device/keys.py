@@ -1,0 +1,194 @@
+"""Public keys, signatures and thresholds (TUF 4.2, 4.3 and the step "arbitrary software attack" of 5.3 to 5.6).
+
+Who may sign a role is a Delegation, read from the root or from a targets role. Keys of unknown type and malformed
+ones are not an error: they just never count. What counts towards a threshold are different keys, however many
+key ids they go by.
+"""
+
+import binascii
+import hashlib
+
+from heirloom.device.errors import E_FORMAT, E_KEYS, E_LIMIT, E_THRESHOLD, UpdateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from heirloom.device.canonical import Document, Slice
+    from heirloom.device.protocols import TableCache
+
+MAX_SIGNATURES = 64
+
+_ED25519 = "ed25519"
+_P256 = "p256"
+_RSA = "rsa"
+_KINDS = {
+    ("ed25519", "ed25519"): _ED25519,
+    ("ecdsa", "ecdsa-sha2-nistp256"): _P256,
+    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256"): _P256,
+    ("rsa", "rsassa-pss-sha256"): _RSA,
+}
+
+
+class Key:
+    """A public key. name: hexadecimal, made from the key itself, so that one key has one name."""
+
+    def __init__(self, kind: str, material: "Any") -> None:
+        self.kind = kind
+        self.material = material
+        self.name = binascii.hexlify(hashlib.sha256(f"{kind}:{material}".encode()).digest()[:10]).decode()
+
+    def verify(self, document: "Document", signature: bytes, tables: "Optional[TableCache]") -> bool:
+        """Whether the signature is this key's over `signed` of the document."""
+        if self.kind == _RSA:
+            from heirloom.device import rsapss
+
+            return rsapss.verify(self.material[0], self.material[1], signature, document.digest)
+        if tables is None:
+            return self._verify(document, signature, None)
+        table = tables.get(self.name)
+        if table is not None and self._verify(document, signature, table):
+            return True
+        if not self._verify(document, signature, None):
+            return False
+        if table is not None:  # it gave a wrong verdict
+            tables.drop(self.name)
+        tables.put(self.name, self.make_table)
+        return True
+
+    def _verify(self, document: "Document", signature: bytes, table: "Any") -> bool:
+        if self.kind == _ED25519:
+            from heirloom.device import ed25519
+
+            return ed25519.verify(self.material, signature, document.feed, table)
+        from heirloom.device import p256
+
+        return p256.verify(self.material, signature, document.digest, table)
+
+    def make_table(self, write: "Any") -> None:
+        """Writes the comb table of this key by calling write(data)."""
+        if self.kind == _ED25519:
+            from heirloom.device import ed25519
+
+            ed25519.make_table(self.material, write)
+        else:
+            from heirloom.device import p256
+
+            p256.make_table(self.material, write)
+
+
+def parse(value: object) -> "Optional[Key]":
+    """The key in a key object of TUF metadata (TUF 4.2); None when it is of no known type or malformed."""
+    if not isinstance(value, dict):
+        return None
+    key_type, scheme, inner = value.get("keytype"), value.get("scheme"), value.get("keyval")
+    public = inner.get("public") if isinstance(inner, dict) else None
+    if not isinstance(key_type, str) or not isinstance(scheme, str) or not isinstance(public, str):
+        return None
+    kind = _KINDS.get((key_type, scheme))
+    if kind is None:
+        return None
+    from heirloom.device import der
+
+    try:
+        if kind == _ED25519:
+            return Key(kind, der.ed25519_from_hex(public))
+        found, material = der.public_key(public)
+    except ValueError:
+        return None
+    return Key(kind, material) if found == kind else None
+
+
+class Delegation:
+    """Who signs a role: key ids and how many of them, with the document that says so and its keys."""
+
+    def __init__(self, delegator: "Document", keys: "Optional[Slice]", role: "Slice") -> None:
+        """keys, role: slices of the object of keys and of the one with keyids and threshold.
+
+        Raises UpdateError E_FORMAT.
+        """
+        ids = delegator.find(role, "keyids")
+        threshold = delegator.find(role, "threshold")
+        if ids is None or threshold is None or keys is None:
+            raise UpdateError(E_FORMAT, f"{delegator.name} has a role without keyids, threshold or keys")
+        self.delegator = delegator
+        self.keys = keys
+        self.key_ids: "list[str]" = []
+        for where in delegator.elements(ids):
+            key_id = delegator.load(where)
+            if not isinstance(key_id, str) or key_id in self.key_ids:
+                raise UpdateError(E_FORMAT, f"{delegator.name} has a role with a bad or repeated key id")
+            if len(self.key_ids) == MAX_SIGNATURES:
+                raise UpdateError(E_LIMIT, f"{delegator.name} has a role with more than {MAX_SIGNATURES} keys")
+            self.key_ids.append(key_id)
+        number = delegator.load(threshold)
+        # A threshold of 0 would make everything signed (TUF 4.3).
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise UpdateError(E_FORMAT, f"{delegator.name} has a role with a threshold below 1")
+        self.threshold = number
+
+    def identity(self) -> "list[object]":
+        """The threshold and the keys, to be compared with another delegation's."""
+        names: "list[object]" = [self.threshold]
+        for key_id in sorted(self.key_ids):
+            key = self.key(key_id)
+            names.append((key_id, key.name if key else ""))
+        return names
+
+    def key(self, key_id: str) -> "Optional[Key]":
+        """The key with this id, or None when there is none that is usable."""
+        where = self.delegator.find(self.keys, key_id)
+        return None if where is None else parse(self.delegator.load(where))
+
+
+def verify(document: "Document", delegation: Delegation, section: str, tables: "Optional[TableCache]" = None) -> None:
+    """Checks that enough of the delegation's keys signed the document.
+
+    section: of the specification, for the sentence. Raises UpdateError E_KEYS when none of them signed,
+    E_THRESHOLD when too few did, E_FORMAT for malformed or repeated signatures.
+    """
+    signatures = _signatures(document, delegation.key_ids)
+    counted: "set[str]" = set()
+    for key_id in delegation.key_ids:
+        where = signatures.get(key_id)
+        key = delegation.key(key_id) if where else None
+        if where is None or key is None or key.name in counted:
+            continue
+        signature = _signature(document, where)
+        if signature is not None and key.verify(document, signature, tables):
+            counted.add(key.name)
+            if len(counted) == delegation.threshold:
+                return
+    by = f"by {len(counted)} of the {delegation.threshold} keys that {delegation.delegator.name} wants"
+    raise UpdateError(E_THRESHOLD if counted else E_KEYS, f"{document.name} is signed {by} (TUF {section})")
+
+
+def _signatures(document: "Document", key_ids: "list[str]") -> "dict[str, Slice]":
+    """Slices of the signatures by these keys. Raises UpdateError E_FORMAT when a key id occurs twice (TUF 4.2.1)."""
+    seen: "set[str]" = set()
+    found: "dict[str, Slice]" = {}
+    for where in document.elements(document.signatures):
+        id_slice = document.find(where, "keyid")
+        signature = document.find(where, "sig")
+        key_id = document.load(id_slice) if id_slice else None
+        if not isinstance(key_id, str) or signature is None:
+            raise UpdateError(E_FORMAT, f"{document.name} has a malformed signature")
+        if key_id in seen:
+            raise UpdateError(E_FORMAT, f"{document.name} has two signatures of key {key_id}")
+        if len(seen) == MAX_SIGNATURES:
+            raise UpdateError(E_LIMIT, f"{document.name} has more than {MAX_SIGNATURES} signatures")
+        seen.add(key_id)
+        if key_id in key_ids:
+            found[key_id] = signature
+    return found
+
+
+def _signature(document: "Document", where: "Slice") -> "Optional[bytes]":
+    """The bytes of a signature, or None when it is not hexadecimal."""
+    value = document.load(where)
+    if not isinstance(value, str):
+        return None
+    try:
+        return binascii.unhexlify(value)
+    except ValueError:
+        return None

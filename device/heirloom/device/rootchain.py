@@ -1,0 +1,108 @@
+"""The root of trust: loading it and following it through all its rotations (TUF 5.2, 5.3)."""
+
+from heirloom.device import keys
+from heirloom.device.canonical import Document
+from heirloom.device.errors import E_NOT_FOUND, E_ROLLBACK, E_STATE, UpdateError
+from heirloom.device.trust import Trust, by_root, check_root, checked
+
+ONLINE = ("timestamp", "snapshot")
+
+
+def load(trust: Trust) -> None:
+    """Takes the root stored last, or, when that is damaged, the one this device was provisioned with (TUF 5.2).
+
+    Raises UpdateError E_STATE when neither is intact.
+    """
+    trust.close_root()
+    for stream in (trust.store.open("root"), trust.store.provisioned_root()):
+        document = None if stream is None else checked("root", stream)
+        if document is not None and _load(trust, document):
+            return
+    raise UpdateError(E_STATE, "this device has no root of trust that is intact")
+
+
+def _load(trust: Trust, document: Document) -> bool:
+    try:
+        if not trust.notes.was_verified(document, document):
+            keys.verify(document, by_root(document, "root"), "5.2", trust.tables)
+            trust.notes.verified(document, document)
+        trust.trust_root(document)
+    except UpdateError:
+        document.close()
+        return False
+    return True
+
+
+def update(trust: Trust) -> None:
+    """Takes the roots after the trusted one, one at a time, each stored before the next is asked for (TUF 5.3).
+
+    Raises UpdateError; what was stored before stays, and the next update goes on from there.
+    """
+    for _ in range(trust.config.max_root_rotations):
+        if not _next(trust):
+            break
+    check_final(trust)
+
+
+def check_final(trust: Trust) -> None:
+    """Whether the trusted root is one to go on with: no older than ever seen here, not expired (TUF 5.3.10)."""
+    header = trust.trusted_root()[1]
+    seen = trust.store.highest_root()
+    if header.version < seen:
+        raise UpdateError(E_ROLLBACK, f"root is version {header.version}, this device has seen {seen} (TUF 5.3.5)")
+    trust.check_expiry(header, "5.3.10")
+
+
+def _next(trust: Trust) -> bool:
+    """Takes the next root; False when the repository has none."""
+    version = trust.trusted_root()[1].version + 1
+    try:
+        download = trust.download("root", version, trust.config.root_max_length)  # TUF 5.3.3
+    except UpdateError as error:
+        if error.code == E_NOT_FOUND:
+            return False
+        raise
+    if download is None:
+        return False
+    try:
+        document = download.document()
+        _verify(trust, document, version)
+        _recover(trust, document, version)
+    except UpdateError:
+        download.discard()
+        raise
+    trust.close_root()
+    trust.trust_root(trust.store_verified(download, document, None))  # TUF 5.3.7, 5.3.8
+    trust.store.remember_root(version)
+    return True
+
+
+def _verify(trust: Trust, document: Document, version: int) -> None:
+    document.check()
+    # TUF 5.3.4: by the keys of the old root and by its own.
+    keys.verify(document, trust.by_root("root"), "5.3.4", trust.tables)
+    keys.verify(document, by_root(document, "root"), "5.3.4", trust.tables)
+    header = check_root(document)
+    # TUF 5.3.5: exactly the next, or roots in between could be skipped. 5.3.6: its expiry does not matter yet.
+    if header.version != version:
+        sentence = f"the root published as version {version} is version {header.version} (TUF 5.3.5)"
+        raise UpdateError(E_ROLLBACK, sentence)
+
+
+def _recover(trust: Trust, document: Document, version: int) -> None:
+    """Recovers from fast-forward attacks (TUF 5.3.11).
+
+    A thief of online keys can sign version numbers (and here: a time) that nothing honest ever exceeds. When a root
+    changes the keys of timestamp or snapshot, both files and the online bound of time are forgotten: before that
+    root is stored, so that no power cut can keep them. Not for roots that this device had already seen.
+    """
+    if version <= trust.store.highest_root():
+        return
+    for role in ONLINE:
+        if trust.by_root(role).identity() != by_root(document, role).identity():
+            trust.notes.bound.discard_online()
+            trust.notes.etag = ""
+            trust.notes.save()
+            for name in ONLINE:
+                trust.store.remove(name)
+            return

@@ -1,0 +1,50 @@
+"""A lower bound of the time, for devices whose clock is missing, wrong or lied to (docs/adr/0004).
+
+Two parts, in unix seconds. The offline part is raised by the signing times of what offline keys signed: root, targets and
+the roles named releases-* that targets itself delegates to. The online part is raised by that of the timestamp, whose key lies on a
+server: so it counts only up to the expiry of the trusted root, and a root that changes the timestamp or snapshot
+keys discards it. No expiry date raises anything, and no clock.
+"""
+
+_OFFLINE = ("root", "targets")
+_OFFLINE_PREFIX = "releases-"
+
+
+def offline(role: str, delegator: str) -> bool:
+    """Whether the keys of a role lie offline, by the conventions of Heirloom.
+
+    Who delegated matters: a thief of an online targets role can delegate to any name.
+    """
+    return role in _OFFLINE or (delegator == "targets" and role.startswith(_OFFLINE_PREFIX))
+
+
+class TimeBound:
+    """Both parts of the bound; `changed` tells whether they were raised or discarded since."""
+
+    def __init__(self, offline_part: int = 0, online_part: int = 0) -> None:
+        self.offline = offline_part
+        self.online = online_part
+        self.changed = False
+
+    def raise_by(self, role: str, delegator: str, signed_at: int, expires: int, root_expires: int) -> None:
+        """Takes note of when a verified role was signed, all times in unix seconds.
+
+        A time after the role's own expiry or after that of the trusted root is absurd (or a thief's) and does not count.
+        """
+        if signed_at > min(expires, root_expires):
+            return
+        if role == "timestamp" and signed_at > self.online:
+            self.online = signed_at
+            self.changed = True
+        elif offline(role, delegator) and signed_at > self.offline:
+            self.offline = signed_at
+            self.changed = True
+
+    def discard_online(self) -> None:
+        """The timestamp or snapshot keys changed: what the old ones said of the time is worth nothing."""
+        self.changed = self.changed or self.online > 0
+        self.online = 0
+
+    def lower(self, root_expires: int) -> int:
+        """The time it is at least, under a trusted root with this expiry."""
+        return max(self.offline, self.online if self.online <= root_expires else 0)

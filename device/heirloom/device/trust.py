@@ -1,0 +1,189 @@
+"""The ground the client workflow stands on: stored files, downloads, expiry, and who signs what by the root."""
+
+from heirloom.device import keys
+from heirloom.device.canonical import Document, length_of
+from heirloom.device.delegation import TOP_LEVEL
+from heirloom.device.download import Download
+from heirloom.device.errors import E_FORMAT, E_NETWORK, E_STALE, E_STATE, UpdateError
+from heirloom.device.notes import Notes
+from heirloom.device.roles import Header, escaped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from heirloom.device.canonical import Slice
+    from heirloom.device.protocols import Fetcher, Store, Stream, TableCache
+    from heirloom.device.roles import MetaFile
+    from heirloom.device.tuf import Config
+
+_RESERVED = ("provisioned", "time", "tables")  # what else a store may keep beside the roles
+
+
+class Trust:
+    """Files of a store that are trusted, and how one becomes it."""
+
+    def __init__(self, store: "Store", fetcher: "Fetcher", now: int, config: "Config") -> None:
+        self.store = store
+        self.fetcher = fetcher
+        self.now = now
+        self.config = config
+        self.tables: "Optional[TableCache]" = None
+        self.accept_stale = False
+        self.notes = Notes(store)
+        self.root: "Optional[Document]" = None  # open while in use
+        self.root_header: "Optional[Header]" = None
+        self.consistent = True
+        self.changed = False  # whether a file was stored since start
+
+    def trust_root(self, document: Document) -> None:
+        """Takes a verified root for the trusted one. Raises UpdateError E_FORMAT when its roles are not in order."""
+        header = check_root(document)
+        self.close_root()
+        self.root = document
+        self.root_header = header
+        self.consistent = document.value("consistent_snapshot") is True  # TUF 5.3.12
+        self.learn_time(header)
+
+    def close_root(self) -> None:
+        """Closes the file of the trusted root."""
+        if self.root:
+            self.root.close()
+        self.root = None
+
+    def trusted_root(self) -> "tuple[Document, Header]":
+        """The trusted root. Raises UpdateError E_STATE when there is none yet."""
+        if not self.root or not self.root_header:
+            raise UpdateError(E_STATE, "no root of trust is loaded")
+        return self.root, self.root_header
+
+    def by_root(self, role: str) -> keys.Delegation:
+        """Who signs a top-level role by the trusted root."""
+        return by_root(self.trusted_root()[0], role)
+
+    def stored(self, role: str) -> "Optional[Document]":
+        """The stored file of a role, read and in order but not verified; None when it is absent or damaged."""
+        stream = self.store.open(file_name(role))
+        return None if stream is None else checked(role, stream)
+
+    def local(self, role: str, delegation: keys.Delegation) -> "Optional[Document]":
+        """The stored file of a role if it is signed as the delegation wants; else None.
+
+        Files were verified before they were stored, but for whom is a matter of their delegator, and
+        that may have changed or be another one: so either its receipt says it or the signatures do.
+        """
+        document = self.stored(role)
+        if document is None or self.notes.was_verified(document, delegation.delegator):
+            return document
+        try:
+            keys.verify(document, delegation, "5.6.3", self.tables)
+        except UpdateError:
+            document.close()
+            return None
+        self.notes.verified(document, delegation.delegator)
+        return document
+
+    def download(self, role: str, version: "Optional[int]", limit: int, etag: "Optional[str]" = None) -> "Optional[Download]":
+        """Fetches the file of a role. None when the place says that it has not changed.
+
+        version: in the file's name, None for a name without. Raises UpdateError of the fetcher, or E_LENGTH.
+        """
+        prefix = "" if version is None else f"{version}."
+        download = Download(self.store, role, limit)
+        try:
+            found = self.fetcher.fetch(f"{prefix}{escaped(role)}.json", limit, download, etag)
+        except UpdateError:
+            download.discard()
+            raise
+        if found is None:
+            download.discard()
+            return None
+        download.etag = found
+        return download
+
+    def versioned(self, role: str, meta: "MetaFile", limit: int) -> Download:
+        """Fetches the file of a role in the version that another role describes (TUF 5.5.1, 5.6.1).
+
+        limit: bytes, when the description has no length.
+        """
+        version = meta.version if self.consistent else None
+        download = self.download(role, version, meta.length or limit)
+        if download is None:
+            raise UpdateError(E_NETWORK, f"nothing came for {role}")
+        return download
+
+    def store_verified(self, download: Download, document: Document, delegator: "Optional[Document]") -> Document:
+        """Stores a verified file, atomically, and gives it as it now lies there.
+
+        delegator: None for a root, which is its own. Raises UpdateError of the store, E_STATE when flash does not keep it.
+        """
+        role, digest = document.name, document.digest
+        self.store.commit(file_name(role), download.temporary)
+        self.changed = True
+        kept = self.stored(role)
+        if kept is None or kept.digest != digest:
+            raise UpdateError(E_STATE, f"{role} was written, but does not read back as it was")
+        self.notes.verified(kept, delegator or kept)
+        return kept
+
+    def check_expiry(self, header: Header, section: str) -> None:
+        """Freeze attack check. Raises UpdateError E_STALE unless the owner takes what is stale."""
+        if self.expired(header):
+            raise UpdateError(E_STALE, f"{header.name} has expired on {header.expires_text} (TUF {section})")
+
+    def expired(self, header: Header) -> bool:
+        """Whether a role has expired by the clock or by the bound of time (docs/adr/0004)."""
+        bound = self.notes.bound.lower(self.trusted_root()[1].expires)
+        return header.expires <= max(self.now, bound) and not self.accept_stale
+
+    def learn_time(self, header: Header, delegator: str = "root") -> None:
+        """Raises the bound of time by when a verified role was signed. delegator: the role that delegates to it."""
+        if not self.accept_stale:
+            root_expires = self.trusted_root()[1].expires
+            self.notes.bound.raise_by(header.name, delegator, header.signed_at, header.expires, root_expires)
+
+
+def checked(role: str, stream: "Stream") -> "Optional[Document]":
+    """The document in a stream, or None (and the stream closed) when it is damaged."""
+    document = Document(role, stream, length_of(stream))
+    try:
+        document.check()
+    except UpdateError:
+        document.close()
+        return None
+    return document
+
+
+def check_root(document: Document) -> Header:
+    """The header of a root whose four roles are all in order. Raises UpdateError E_FORMAT."""
+    header = Header(document, "root")
+    for role, _ in document.members(required(document, "roles")):
+        if role not in TOP_LEVEL:
+            raise UpdateError(E_FORMAT, f"root names a role {role}")
+    for role in TOP_LEVEL:
+        by_root(document, role)
+    if document.value("consistent_snapshot") not in (None, False, True):
+        raise UpdateError(E_FORMAT, "root has a consistent_snapshot that is neither true nor false")
+    return header
+
+
+def by_root(root: Document, role: str) -> keys.Delegation:
+    """Who signs a top-level role by this root. Raises UpdateError E_FORMAT."""
+    where = root.find(required(root, "roles"), role)
+    if where is None:
+        raise UpdateError(E_FORMAT, f"root does not name the role {role}")
+    return keys.Delegation(root, required(root, "keys"), where)
+
+
+def required(document: Document, *path: str) -> "Slice":
+    """The slice of a field. Raises UpdateError E_FORMAT when there is none."""
+    where = document.field(*path)
+    if where is None:
+        raise UpdateError(E_FORMAT, f"{document.name} has no {'.'.join(path)}")
+    return where
+
+
+def file_name(role: str) -> str:
+    """The name of a role in the store: escaped, and never one that means something else there."""
+    name = escaped(role)
+    return f"%{ord(name[0]):02X}{name[1:]}" if name in _RESERVED else name
