@@ -1,10 +1,14 @@
 """A small product whose releases are made in memory, so that publishing can be tested thousands of times."""
 
 import hashlib
+import json
+import shutil
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
@@ -23,8 +27,12 @@ from tuf.api.metadata import (
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
+from heirloom.cli.main import call, run
+from heirloom.cli.project import Project
 from heirloom.server.serve import serving
 from heirloom.server.store import Store
+from heirloom.signing import founding, keyfile
+from heirloom.signing.metadata import utc_now
 
 BOARD = "TESTBOARD"
 RELEASES, CHANNELS = f"releases-{BOARD}", f"channels-{BOARD}"
@@ -185,3 +193,91 @@ def make_client(tmp_path: Path) -> Callable[[str, str, bytes], Client]:
         return Client(tmp_path / "clients" / name, url, root)
 
     return make
+
+
+PASSPHRASE = "correct horse battery staple"
+PICO, ESP = "SIM_RPI_PICO_W", "SIM_ESP32_GENERIC"
+PLACES = ["http://127.0.0.1:9/", "https://somebody.example.org/weather/"]
+
+
+def write_app(folder: Path, version: str) -> None:
+    (folder / "lib").mkdir(parents=True, exist_ok=True)
+    (folder / "main.py").write_text(f"import lib.text\nprint(lib.text.VERSION)  # {version}\n")
+    (folder / "lib/text.py").write_text(f"VERSION = '{version}'\nTEXT = '{'never changes ' * 400}'\n")
+    (folder / "settings.json").write_text("{}\n")
+    (folder / "empty.txt").write_text("")
+
+
+@pytest.fixture(scope="session")
+def _founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A product of two boards: 1.0.0 is published and stable, 1.1.0 is signed."""
+    folder = tmp_path_factory.mktemp("founded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEIRLOOM_KEYS", str(folder / "keys"))
+        patch.setenv("HEIRLOOM_PASSPHRASE", PASSPHRASE)
+        patch.setenv("HEIRLOOM_PROJECT", str(folder / "project"))
+        # Keys that cost nothing to open.
+        patch.setattr(keyfile, "SCRYPT_N", 2)
+        answers = founding.Answers("weather", {PICO: "1.29", ESP: "1.29"}, PLACES, contact="security@example.com")
+        founding.found(folder / "project", answers, PASSPHRASE, utc_now())
+        for version in ("1.0.0", "1.1.0"):
+            write_app(folder / "project/app", version)
+            call(["release", "build", "--version", version])
+            call(["release", "sign", version])
+            if version == "1.0.0":
+                call(["release", "publish", version, "--channel", "stable"])
+    return folder
+
+
+@pytest.fixture
+def project(_founded: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """That product, for this test alone; the working directory is its project."""
+    shutil.copytree(_founded / "project", tmp_path / "weather")
+    shutil.copytree(_founded / "keys", home / "keys")
+    monkeypatch.setenv("HEIRLOOM_PASSPHRASE", PASSPHRASE)
+    monkeypatch.chdir(tmp_path / "weather")
+    return Project.load()
+
+
+@pytest.fixture
+def serve_project(server: tuple[Path, str], project: Project) -> Iterator[str]:
+    """The base URL of the project's repository."""
+    link, url = server
+    link.symlink_to(project.repository)
+    yield url
+    link.unlink()
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def heirloom(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs the program in this process."""
+
+    def program(*argv: object) -> Ran:
+        capfd.readouterr()
+        code = run([str(word) for word in argv])
+        return Ran(code, *capfd.readouterr())
+
+    return program
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests talk to this machine and to nobody else."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1"), f"a test talks to {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
