@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata, Timestamp
 
 from heirloom.cli.project import Project
 from heirloom.signing import channels, endorse, founding, online, release, roles
 from heirloom.signing.keys import KeyStore, role_signers
-from heirloom.signing.metadata import file_name, to_bytes
+from heirloom.signing.metadata import describe, file_name, sign, to_bytes
 from heirloom.signing.release import BuiltRelease
 from heirloom.signing.repository import Repository, channel_path, target_file
 
@@ -83,6 +84,14 @@ class Product:
     def write(self, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             (self.project.repository / "metadata" / name).write_bytes(data)
+
+    def repository_timestamp_for(self, snapshot: bytes) -> bytes:
+        """The current timestamp, changed to describe another snapshot of the same version, and signed."""
+        timestamp: Metadata[Timestamp] = Metadata.from_file(str(self.project.repository / "metadata/timestamp.json"))
+        timestamp.signed.snapshot_meta = describe(timestamp.signed.snapshot_meta.version, snapshot)
+        timestamp.signatures.clear()
+        sign(timestamp, self.signers(roles.TIMESTAMP)[roles.TIMESTAMP])
+        return to_bytes(timestamp)
 
     def write_release(self, built: BuiltRelease) -> None:
         for path in (built.path, channel_path(built.board, "stable")):
