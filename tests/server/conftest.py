@@ -25,7 +25,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 from tuf.ngclient import Updater
-from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.fetcher import FetcherInterface  # noqa: TC002 - dataclasses and pytest look at annotations
 
 from heirloom.cli.main import call, run
 from heirloom.cli.project import Project

@@ -255,13 +255,13 @@ def test_goes_on_where_the_connection_was_cut(hostile, tmp_path):
 
 
 def test_goes_on_in_the_next_run(hostile, tmp_path):
-    kind, url = hostile
+    _, url = hostile
     (tmp_path / f"{DIGEST.hexdigest()}.part").write_bytes(CONTENT[:70_000])
     assert fetch(url, tmp_path) == len(CONTENT) - 70_000
 
 
 def test_a_bad_partial_file_is_fetched_again(hostile, tmp_path):
-    kind, url = hostile
+    _, url = hostile
     for bad in (b"y" * 70_000, b"y" * len(CONTENT), b"y" * (len(CONTENT) + 5)):
         (tmp_path / DIGEST.hexdigest()).unlink(missing_ok=True)
         (tmp_path / f"{DIGEST.hexdigest()}.part").write_bytes(bad)

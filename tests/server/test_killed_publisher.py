@@ -157,7 +157,9 @@ def test_every_change_is_counted(scene, tmp_path):
     """Nothing is opened for writing behind the back of the counter."""
     done = trace(scene, tmp_path / "run")
     opened = {path for path in done.opened_for_writing if path.startswith(str(tmp_path / "run"))}
-    assert opened == {path for name, path in done.trace if name == "open" and ".new-" in path or path.endswith(".lock")}
+    assert opened == {
+        path for name, path in done.trace if name == "open" and (".new-" in path or path.endswith(".lock"))
+    }
     assert len(opened) > 15
 
 
@@ -193,7 +195,7 @@ def blobs_are_there(url: str, content: bytes) -> None:
 
 
 def test_killed_at_every_step(scene, tmp_path, repository, serve_apart, make_client):
-    """The old repository or the new one, whole, for plain and for compressing clients; and the next publish succeeds."""
+    """Plain and compressing clients see the old repository or the new one, whole; and the next publish succeeds."""
     steps = trace(scene, tmp_path / "run").trace
     cuts = [(number, False) for number in range(len(steps))]
     cuts += [(number, True) for number, (name, _) in enumerate(steps) if name == "write"]

@@ -188,7 +188,7 @@ def test_addresses():
     for host in ("127.0.0.1", "localhost", "0.0.0.0"):
         with listen(host, 0) as listener:
             assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    with pytest.raises(HeirloomError, match="cannot listen on 192.0.2.1 port 0") as caught:
+    with pytest.raises(HeirloomError, match=r"cannot listen on 192\.0\.2\.1 port 0") as caught:
         listen("192.0.2.1", 0)
     assert "--host" in caught.value.advice
 

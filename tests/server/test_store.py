@@ -192,7 +192,7 @@ def test_a_disk_that_refuses(product, published, tmp_path, monkeypatch, number, 
 def test_a_folder_that_may_not_be_written(product, tmp_path):
     place = tmp_path / "file"
     place.write_text("not a folder")
-    with pytest.raises(HeirloomError, match="cannot publish to .*"):
+    with pytest.raises(HeirloomError, match="cannot publish to "):
         product.release("1.0.0").commit(Store(place / "repository"))
 
 

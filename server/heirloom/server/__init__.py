@@ -1,1 +1,1 @@
-"""server."""
+"""Publishing and serving a repository."""

@@ -205,7 +205,7 @@ class Publisher:
         return _published(files, moved)
 
     def _can_sign(self, role: str) -> bool:
-        """Whether the role's keys are here; said once if not: the timestamp does not wait for keys that lie elsewhere."""
+        """Whether the role's keys are here; said once if not, for the timestamp does not wait for keys elsewhere."""
         if self._dry_run:
             return True
         try:
