@@ -5,18 +5,16 @@ one precomputed sum of the teeth P, 2^spacing P, 2^(2 * spacing) P and so on. Bi
 -1 instead of 1 and 0: so a table has 2^(teeth - 1) rows only, and every column picks one.
 
 Tables are bytes, made by `make_table` of the curve's module; a last row holds the point itself. They may be kept
-on flash: `sealed` adds a hash, and `FileTable.intact` checks it. Whoever keeps a table checks it when opening it:
-the verifiers see that a table is of the right key, but take the other rows as they are.
+on flash, with a hash that is checked when the table is opened: the verifiers see whether a table is of the
+right key, but take the other rows as they are.
 """
-
-import hashlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
-    from heirloom.device.protocols import Buffer, Stream, Table, Update
+    from heirloom.device.protocols import Buffer
 
     Point = TypeVar("Point")  # what a curve's formulas compute with
     Addend = TypeVar("Addend")  # a point prepared for being added
@@ -25,9 +23,12 @@ try:
     from micropython import const
 except ImportError:  # CPython
 
-    def const(value: int) -> int:  # type: ignore[misc]
-        """Returns the value; for the compiler of MicroPython it means more."""
+    def const(value: int) -> int:  # type: ignore[misc, unused-ignore]
+        """Return the value. To MicroPython's compiler it means more."""
         return value
+
+
+__all__ = ("MemoryTable", "columns", "const", "inverse", "invert_all", "sums")
 
 
 def columns(scalar: int, teeth: int, spacing: int, negate: bool = False) -> bytes:
@@ -113,11 +114,10 @@ def invert_all(values: bytearray, modulus: int) -> None:
 class MemoryTable:
     """A table in memory."""
 
-    def __init__(self, data: "Buffer", row_length: int) -> None:
+    def __init__(self, data: "Buffer") -> None:
         self._rows = memoryview(data)
-        self._row_length = row_length
 
     def row(self, index: int, buffer: bytearray) -> None:
         """Copy row `index` into the buffer, which is as long as a row."""
-        start = index * self._row_length
-        buffer[:] = self._rows[start : start + self._row_length]
+        length = len(buffer)
+        buffer[:] = self._rows[index * length : (index + 1) * length]

@@ -39,7 +39,9 @@ _LOW = const((1 << 256) - 1)  # 2^256 is 38 modulo p
 _NOTHING = (0, 1, 1, 1)
 
 
-def verify(public: bytes, signature: bytes, feed: "Callable[[Update], object]", table: "Optional[Table]" = None) -> bool:
+def verify(
+    public: bytes, signature: bytes, feed: "Callable[[Update], object]", table: "Optional[Table]" = None
+) -> bool:
     """Say whether the signature is the key's on the message.
 
     Args:
@@ -108,7 +110,7 @@ def _get(table: bytearray, row: int, column: int) -> int:
 def _memory_table(public: bytes) -> MemoryTable:
     pieces: "list[Buffer]" = []
     make_table(public, pieces.append)
-    return MemoryTable(pieces[0], ROW_LENGTH)
+    return MemoryTable(pieces[0])
 
 
 def _checked(table: "Table", public: bytes) -> "Table":
@@ -233,7 +235,7 @@ def _combine(s: int, k: int, table: "Table") -> "Point":
     # too high, and A added in the end.
     s_columns = columns(s if s & 1 else s + _L, _TEETH, _SPACING)
     k_columns = columns(k | 1, _TEETH, _SPACING, True)
-    pairs = ((s_columns, MemoryTable(BASE, ROW_LENGTH)), (k_columns, table))
+    pairs = ((s_columns, MemoryTable(BASE)), (k_columns, table))
     buffers = _buffers()
     total = _NOTHING
     for i in range(_SPACING):

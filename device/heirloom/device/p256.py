@@ -87,7 +87,7 @@ def _put(table: bytearray, row: int, x: int, y: int) -> None:
 def _memory_table(point: bytes) -> MemoryTable:
     pieces: "list[Buffer]" = []
     make_table(point, pieces.append)
-    return MemoryTable(pieces[0], ROW_LENGTH)
+    return MemoryTable(pieces[0])
 
 
 def _checked(table: "Table", point: bytes) -> "Table":
@@ -163,7 +163,7 @@ def _combine(u1: int, u2: int, table: "Table") -> "Point":
     # Both points have the order n, which is odd.
     columns_1 = columns(u1 if u1 & 1 else u1 + _N, _TEETH, _SPACING)
     columns_2 = columns(u2 if u2 & 1 else u2 + _N, _TEETH, _SPACING)
-    pairs = ((columns_1, MemoryTable(BASE, ROW_LENGTH)), (columns_2, table))
+    pairs = ((columns_1, MemoryTable(BASE)), (columns_2, table))
     buffer = bytearray(ROW_LENGTH)
     x_part = memoryview(buffer)[:32]
     y_part = memoryview(buffer)[32:]

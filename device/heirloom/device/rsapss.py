@@ -80,7 +80,7 @@ def _padding_holds(encoded: bytes, bits: int, digest: bytes) -> bool:
     check = hashlib.sha256(bytes(8))  # 12, 13
     check.update(digest)
     check.update(salt[1:])
-    return check.digest() == hashed  # 14
+    return bool(check.digest() == hashed)  # 14
 
 
 def _mgf1(seed: bytes, length: int) -> bytes:

@@ -5,8 +5,8 @@ lets the Ed25519 verifier import under both.
 """
 
 try:
-    from hashlib import sha512 as Sha512
+    from hashlib import sha512 as Sha512  # type: ignore[attr-defined, unused-ignore]
 except ImportError:
-    from heirloom.device.sha512_viper import Sha512
+    from heirloom.device.sha512_viper import Sha512  # type: ignore[assignment, unused-ignore]
 
 __all__ = ("Sha512",)

@@ -3,13 +3,16 @@
 Import it through `heirloom.device.sha512` only: CPython cannot run viper.
 
 Every 64-bit word is a pair of 32-bit halves, high first. A viper integer is a machine word, 32 bits
-on the boards and 64 on the unix port; the same code is right on both because every sum is cut to
-32 bits with a mask before it is compared or shifted right. (The mask is built from shifts by
-less than 32: a viper constant has at most 30 bits, and what `1 << 32` gives differs by chip.)
+on the boards and 64 on the unix port, and the same code is right on both: a carry out of 32 bits shows either as a sum
+that is less than what was added, or in the bits above. Shifts are by less than 32, because what `1 << 32` gives differs
+from chip to chip; the mask is built because a viper constant has at most 30 bits.
 
 Constants are read byte by byte: a word load needs alignment, which a bytes object that lies in
 flash does not promise.
 """
+
+# mypy: disable-error-code="return"
+# Viper knows no `-> None`.
 
 import micropython
 from micropython import const
@@ -52,170 +55,154 @@ _K = (
     b"\x43\x1d\x67\xc4\x9c\x10\x0d\x4c\x4c\xc5\xd4\xbe\xcb\x3e\x42\xb6\x59\x7f\x29\x9c\xfc\x65\x7e\x2a"
     b"\x5f\xcb\x6f\xab\x3a\xd6\xfa\xec\x6c\x44\x19\x8c\x4a\x47\x58\x17"
 )
-# FIPS 180-4, 5.3.5: the same of the square roots of the first 8 primes.
+# FIPS 180-4, 5.3.5: the same of the square roots of the first 8 primes, in the order d, c, b, a, h, g, f, e.
 _INITIAL = (
-    b"\x6a\x09\xe6\x67\xf3\xbc\xc9\x08\xbb\x67\xae\x85\x84\xca\xa7\x3b\x3c\x6e\xf3\x72\xfe\x94\xf8\x2b"
-    b"\xa5\x4f\xf5\x3a\x5f\x1d\x36\xf1\x51\x0e\x52\x7f\xad\xe6\x82\xd1\x9b\x05\x68\x8c\x2b\x3e\x6c\x1f"
-    b"\x1f\x83\xd9\xab\xfb\x41\xbd\x6b\x5b\xe0\xcd\x19\x13\x7e\x21\x79"
+    b"\xa5\x4f\xf5\x3a\x5f\x1d\x36\xf1\x3c\x6e\xf3\x72\xfe\x94\xf8\x2b\xbb\x67\xae\x85\x84\xca\xa7\x3b"
+    b"\x6a\x09\xe6\x67\xf3\xbc\xc9\x08\x5b\xe0\xcd\x19\x13\x7e\x21\x79\x1f\x83\xd9\xab\xfb\x41\xbd\x6b"
+    b"\x9b\x05\x68\x8c\x2b\x3e\x6c\x1f\x51\x0e\x52\x7f\xad\xe6\x82\xd1"
 )
 
 _BLOCK = const(128)  # bytes
 
 # The scratch memory of one hash, as indices of 32-bit words (two for each 64-bit word).
-_SCHEDULE = const(16)  # after the eight words of the hash value: sixteen of the message schedule
-_A = const(48)  # working variable a, newest last: twenty words, of which four are from before
-_E = const(88)  # working variable e, likewise
-_SCRATCH = const(128 * 4)  # bytes
+_WORKING = const(16)  # the eight working variables, after the eight words of the hash value
+_SCHEDULE = const(32)  # the eighty words of the message schedule
+_SCRATCH = const(192 * 4)  # bytes
+
+# The first three variables of a viper function live in registers: so some arguments are only variables.
 
 
 @micropython.viper
-def _load(scratch: ptr32, first: int, data: ptr8, offset: int, words: int):
-    """Read big-endian halves from `data` at `offset` into `scratch` from index `first`."""
-    for i in range(words):
-        p = offset + 4 * i
-        scratch[first + i] = data[p] << 24 | data[p + 1] << 16 | data[p + 2] << 8 | data[p + 3]
+def _schedule(s: ptr32, low: uint, x: uint, data: ptr8, offset: int) -> object:
+    """Prepare the message schedule for the block of `data` at `offset` (FIPS 180-4, 6.4.2, 1).
 
-
-@micropython.viper
-def _extend(s: ptr32):
-    """Replace the sixteen words of the message schedule by the next sixteen (FIPS 180-4, 6.4.2, 1)."""
-    mask = uint(0xFFFF) << 16 | 0xFFFF
-    for t in range(0, 32, 2):
-        p = _SCHEDULE + (t + 2 & 31)
-        h = uint(s[p])
-        l = uint(s[p + 1])
-        # sigma 0: rotate right 1, rotate right 8, shift right 7
-        high = (h >> 1 ^ l << 31 ^ h >> 8 ^ l << 24 ^ h >> 7) & mask
-        low = (l >> 1 ^ h << 31 ^ l >> 8 ^ h << 24 ^ l >> 7 ^ h << 25) & mask
-        p = _SCHEDULE + (t + 28 & 31)
-        h = uint(s[p])
-        l = uint(s[p + 1])
-        # sigma 1: rotate right 19, rotate right 61, shift right 6
-        high += (h >> 19 ^ l << 13 ^ l >> 29 ^ h << 3 ^ h >> 6) & mask
-        l = (l >> 19 ^ h << 13 ^ h >> 29 ^ l << 3 ^ l >> 6 ^ h << 26) & mask
-        low = low + l & mask
-        if low < l:
-            high += 1
-        p = _SCHEDULE + (t + 18 & 31)
-        l = uint(s[p + 1])
-        low = low + l & mask
-        if low < l:
-            high += 1
-        high += uint(s[p])
-        p = _SCHEDULE + t
-        l = uint(s[p + 1])
-        low = low + l & mask
-        if low < l:
-            high += 1
-        s[p] = high + uint(s[p])
-        s[p + 1] = low
-
-
-@micropython.viper
-def _rounds(s: ptr32, k: ptr8, first: int):
-    """Sixteen rounds (FIPS 180-4, 6.4.2, 3), the first of them numbered `first`.
-
-    The eight working variables never move: b, c, d are what a was one, two, three rounds ago, and
-    f, g, h what e was.
+    The sums of each word are done for the low half (i = 1), then with their carry for the high half (i = 0).
     """
     mask = uint(0xFFFF) << 16 | 0xFFFF
-    for t in range(0, 32, 2):
-        p = _E + t
-        # T1 = h + Sigma1(e) + Ch(e, f, g) + K + W
-        high = uint(s[p])
-        low = uint(s[p + 1])
-        h = uint(s[p + 6])
-        l = uint(s[p + 7])
-        high += uint(s[p + 2]) ^ h & (uint(s[p + 4]) ^ uint(s[p + 2]))
-        x = uint(s[p + 3]) ^ l & (uint(s[p + 5]) ^ uint(s[p + 3]))
-        low = low + x & mask
-        if low < x:
-            high += 1
-        # Sigma 1: rotate right 14, 18, 41
-        high += (h >> 14 ^ l << 18 ^ h >> 18 ^ l << 14 ^ l >> 9 ^ h << 23) & mask
-        x = (l >> 14 ^ h << 18 ^ l >> 18 ^ h << 14 ^ h >> 9 ^ l << 23) & mask
-        low = low + x & mask
-        if low < x:
-            high += 1
-        q = 8 * first + 4 * t
-        high += uint(k[q] << 24 | k[q + 1] << 16 | k[q + 2] << 8 | k[q + 3])
-        x = uint(k[q + 4] << 24 | k[q + 5] << 16 | k[q + 6] << 8 | k[q + 7]) & mask
-        low = low + x & mask
-        if low < x:
-            high += 1
-        x = uint(s[_SCHEDULE + t + 1])
-        low = low + x & mask
-        if low < x:
-            high += 1
-        high += uint(s[_SCHEDULE + t])
-        # e = d + T1
-        q = _A + t
-        x = low + uint(s[q + 1]) & mask
-        h = high + uint(s[q])
-        if x < low:
-            h += 1
-        s[p + 8] = h
-        s[p + 9] = x
-        # a = T1 + Sigma0(a) + Maj(a, b, c)
-        h = uint(s[q + 6])
-        l = uint(s[q + 7])
-        high += h & uint(s[q + 4]) | uint(s[q + 2]) & (h | uint(s[q + 4]))
-        x = l & uint(s[q + 5]) | uint(s[q + 3]) & (l | uint(s[q + 5]))
-        low = low + x & mask
-        if low < x:
-            high += 1
-        # Sigma 0: rotate right 28, 34, 39
-        high += h >> 28 ^ l << 4 ^ l >> 2 ^ h << 30 ^ l >> 7 ^ h << 25
-        x = (l >> 28 ^ h << 4 ^ h >> 2 ^ l << 30 ^ h >> 7 ^ l << 25) & mask
-        low = low + x & mask
-        if low < x:
-            high += 1
-        s[q + 8] = high
-        s[q + 9] = low
+    for i in range(32):
+        p = offset + 4 * i
+        s[_SCHEDULE + i] = data[p] << 24 | data[p + 1] << 16 | data[p + 2] << 8 | data[p + 3]
+    for w in range(_SCHEDULE, _SCHEDULE + 128, 2):
+        carry = uint(0)
+        for i in range(1, -1, -1):
+            p = w + i
+            q = w + 1 - i  # the other half
+            low = uint(s[p]) + carry
+            carry = uint(low < carry)
+            x = uint(s[p + 18])
+            low += x
+            carry += uint(low < x)
+            m = uint(s[p + 2])
+            n = uint(s[q + 2])
+            # sigma 0: rotate right 1, rotate right 8, shift right 7
+            x = m >> 1 ^ n << 31 ^ m >> 8 ^ n << 24 ^ m >> 7
+            if i:
+                x ^= n << 25
+            x &= mask
+            low += x
+            carry += uint(low < x)
+            m = uint(s[p + 28])
+            n = uint(s[q + 28])
+            # sigma 1: rotate right 19, rotate right 61, shift right 6
+            x = m >> 19 ^ n << 13 ^ n >> 29 ^ m << 3 ^ m >> 6
+            if i:
+                x ^= n << 26
+            x &= mask
+            low += x
+            carry += uint(low < x) + (low >> 16 >> 16)
+            s[p + 32] = low
 
 
 @micropython.viper
-def _start(s: ptr32):
-    """Set the working variables from the hash value (FIPS 180-4, 6.4.2, 2)."""
-    for i in range(0, 8, 2):
-        s[_A + i] = s[6 - i]
-        s[_A + i + 1] = s[7 - i]
-        s[_E + i] = s[14 - i]
-        s[_E + i + 1] = s[15 - i]
+def _rounds(s: ptr32, low: uint, x: uint, k: ptr8) -> object:
+    """The eighty rounds (FIPS 180-4, 6.4.2, 3), halves as above.
 
-
-@micropython.viper
-def _carry_on(s: ptr32):
-    """Move the newest four of a and e to where the next sixteen rounds look for them."""
-    for i in range(8):
-        s[_A + i] = s[_A + 32 + i]
-        s[_E + i] = s[_E + 32 + i]
-
-
-@micropython.viper
-def _finish(s: ptr32):
-    """Add the working variables to the hash value (FIPS 180-4, 6.4.2, 4)."""
+    Working variables never move: in round t the oldest of a, b, c, d (and of e, f, g, h) lies in place t mod 4,
+    and the new one replaces it.
+    """
     mask = uint(0xFFFF) << 16 | 0xFFFF
-    for i in range(0, 16, 2):
-        p = _A + 38 - i
-        if i >= 8:
-            p = _E + 46 - i
-        x = uint(s[p + 1])
-        low = uint(s[i + 1]) + x & mask
-        high = uint(s[i]) + uint(s[p])
-        if low < x:
-            high += 1
-        s[i] = high
-        s[i + 1] = low
+    for t in range(0, 160, 2):
+        t_carry = uint(0)
+        e_carry = uint(0)
+        a_carry = uint(0)
+        for i in range(1, -1, -1):
+            d = _WORKING + (t & 6) + i
+            c = _WORKING + (t + 2 & 6) + i
+            b = _WORKING + (t + 4 & 6) + i
+            a = _WORKING + (t + 6 & 6) + i
+            # The sum T1: W, K, h, Ch(e, f, g), Sigma1(e).
+            p = t + i
+            low = uint(s[_SCHEDULE + p]) + t_carry
+            t_carry = uint(low < t_carry)
+            p = 4 * p
+            x = uint(k[p] << 24 | k[p + 1] << 16 | k[p + 2] << 8 | k[p + 3]) & mask
+            low += x
+            t_carry += uint(low < x)
+            x = uint(s[d + 8])
+            low += x
+            t_carry += uint(low < x)
+            m = uint(s[a + 8])
+            x = uint(s[c + 8])
+            x ^= m & (x ^ uint(s[b + 8]))
+            low += x
+            t_carry += uint(low < x)
+            n = uint(s[a + 9 - i - i])
+            # Sigma 1: rotate right 14, 18, 41
+            x = (m >> 14 ^ n << 18 ^ m >> 18 ^ n << 14 ^ n >> 9 ^ m << 23) & mask
+            low += x
+            t_carry += uint(low < x) + (low >> 16 >> 16)
+            low &= mask
+            # The new e: T1 and d.
+            x = low + e_carry
+            e_carry = uint(x < low)
+            n = uint(s[d])
+            x += n
+            e_carry += uint(x < n) + (x >> 16 >> 16)
+            s[d + 8] = x
+            # The new a: T1, Maj(a, b, c), Sigma0(a).
+            low += a_carry
+            a_carry = uint(low < a_carry)
+            m = uint(s[a])
+            n = uint(s[b])
+            x = m & n | uint(s[c]) & (m | n)
+            low += x
+            a_carry += uint(low < x)
+            n = uint(s[a + 1 - i - i])
+            # Sigma 0: rotate right 28, 34, 39
+            x = (m >> 28 ^ n << 4 ^ n >> 2 ^ m << 30 ^ n >> 7 ^ m << 25) & mask
+            low += x
+            a_carry += uint(low < x) + (low >> 16 >> 16)
+            s[d] = low
 
 
 @micropython.viper
-def _store(s: ptr32, out: ptr8):
-    """Write the hash value, big-endian."""
+def _add(s: ptr32, low: uint, x: uint) -> object:
+    """Add the working variables, as they lie after the last round, to the hash value (FIPS 180-4, 6.4.2, 4).
+
+    Then they are what the next block begins with (2).
+    """
+    for i in range(0, 16, 2):
+        x = uint(s[_WORKING + 1 + i])
+        low = uint(s[i + 1]) + x
+        s[i] = uint(s[i]) + uint(s[_WORKING + i]) + uint(low < x) + (low >> 16 >> 16)
+        s[i + 1] = low
+        s[_WORKING + i] = s[i]
+        s[_WORKING + 1 + i] = s[i + 1]
+
+
+@micropython.viper
+def _words(s: ptr32, data: ptr8, store: bool) -> object:
+    """Copy the hash value to big-endian bytes (`store`) or from them."""
     for i in range(16):
-        x = s[i]
-        for j in range(4):
-            out[4 * i + j] = x >> 24 - 8 * j
+        p = 4 * i
+        if store:
+            x = s[i]
+            data[p] = x >> 24
+            data[p + 1] = x >> 16
+            data[p + 2] = x >> 8
+            data[p + 3] = x
+        else:
+            s[i] = data[p] << 24 | data[p + 1] << 16 | data[p + 2] << 8 | data[p + 3]
 
 
 class Sha512:
@@ -223,9 +210,9 @@ class Sha512:
 
     def __init__(self) -> None:
         self._scratch = bytearray(_SCRATCH)
-        _load(self._scratch, 0, _INITIAL, 0, 16)
-        self._pending = bytearray(_BLOCK)
-        self._view = memoryview(self._pending)
+        _words(self._scratch, _INITIAL, False)
+        _add(self._scratch, 0, 0)  # the working variables are still zero
+        self._pending = memoryview(bytearray(_BLOCK))
         self._length = 0  # bytes fed so far
 
     def update(self, data: "bytes | bytearray | memoryview") -> None:
@@ -236,7 +223,7 @@ class Sha512:
         position = 0
         if used:
             position = min(_BLOCK - used, length)
-            self._view[used : used + position] = memoryview(data)[:position]
+            self._pending[used : used + position] = memoryview(data)[:position]
             if used + position < _BLOCK:
                 return
             self._compress(self._pending, 0)
@@ -244,25 +231,18 @@ class Sha512:
             self._compress(data, position)
             position += _BLOCK
         if position < length:
-            self._view[: length - position] = memoryview(data)[position:]
+            self._pending[: length - position] = memoryview(data)[position:]
 
     def digest(self) -> bytes:
         """Pad the message (FIPS 180-4, 5.1.2) and return its 64 bytes of hash; only once."""
-        bits = self._length * 8
-        used = self._length & (_BLOCK - 1)
-        self.update(b"\x80" + bytes((111 - used) % _BLOCK) + bits.to_bytes(16, "big"))
+        length = self._length
+        self.update(b"\x80" + bytes((111 - length) % _BLOCK) + (8 * length).to_bytes(16, "big"))
         out = bytearray(64)
-        _store(self._scratch, out)
-        return bytes(out)
+        _words(self._scratch, out, True)
+        return b"".join([out[i : i + 8] for i in (24, 16, 8, 0, 56, 48, 40, 32)])
 
     def _compress(self, data: "bytes | bytearray | memoryview", offset: int) -> None:
         """Hash one block of 128 bytes (FIPS 180-4, 6.4.2)."""
-        scratch = self._scratch
-        _load(scratch, _SCHEDULE, data, offset, 32)
-        _start(scratch)
-        _rounds(scratch, _K, 0)
-        for first in range(16, 80, 16):
-            _extend(scratch)
-            _carry_on(scratch)
-            _rounds(scratch, _K, first)
-        _finish(scratch)
+        _schedule(self._scratch, 0, 0, data, offset)
+        _rounds(self._scratch, 0, 0, _K)
+        _add(self._scratch, 0, 0)
