@@ -24,6 +24,9 @@ _DISK_VERSION = 0x00020000
 _READ_SIZE = 32
 _LOOKAHEAD_SIZE = 32
 
+# What was compiled or read in this process, by the name of its file.
+_memory: dict[str, bytes] = {}
+
 #: Keys of `timing` in /heirloom/device.json: seconds, for demonstrations and tests only.
 TIMING_KEYS = ("check_after_s", "check_every_s", "trial_timeout_s", "alive_s")
 
@@ -102,7 +105,7 @@ def build_filesystem(
         "/heirloom/trust/root.json": root_json,
         "/heirloom/trust/provisioned.json": root_json,
     }
-    return _image(board, content)
+    return littlefs_image(board, content, _FOLDERS)
 
 
 def client_files(board: Board, build_dir: Path | None = None) -> dict[str, bytes]:
@@ -141,9 +144,11 @@ def _compiled(board: Board, sources: Mapping[str, bytes], build_dir: Path) -> di
         key = hashlib.sha256(b"\0".join([source, name.encode(), board.arch.encode(), board.mpy.encode(), tool]))
         output = name.removesuffix(".py") + ".mpy"
         kept = build_dir / f"{key.hexdigest()[:32]}.mpy"
-        if not kept.is_file():
-            _compile(board, name, source, kept)
-        compiled[output] = kept.read_bytes()
+        if kept.name not in _memory:
+            if not kept.is_file():
+                _compile(board, name, source, kept)
+            _memory[kept.name] = kept.read_bytes()
+        compiled[output] = _memory[kept.name]
     return compiled
 
 
@@ -175,7 +180,17 @@ def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _image(board: Board, content: Mapping[str, bytes]) -> bytes:
+def littlefs_image(board: Board, content: Mapping[str, bytes], folders: Sequence[str] = ()) -> bytes:
+    """A file system as the board's MicroPython makes it.
+
+    Args:
+        board: Says the layout.
+        content: Absolute path to content; parent folders are made.
+        folders: More folders.
+
+    Raises:
+        HeirloomError: It does not fit.
+    """
     try:
         from littlefs import LittleFS, LittleFSError
     except ImportError as exc:
@@ -193,7 +208,7 @@ def _image(board: Board, content: Mapping[str, bytes]) -> bytes:
         disk_version=_DISK_VERSION,
     )
     try:
-        for folder in _FOLDERS:
+        for folder in folders:
             filesystem.makedirs(folder, exist_ok=True)
         for path, data in sorted(content.items()):
             filesystem.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120 - a path on the device
@@ -202,6 +217,6 @@ def _image(board: Board, content: Mapping[str, bytes]) -> bytes:
     except LittleFSError as exc:
         needed = sum(map(len, content.values()))
         raise HeirloomError(
-            f"the client ({needed} bytes) does not fit into the file system of {board.name}: {exc}"
+            f"{needed} bytes in {len(content)} files do not fit into the file system of {board.name}: {exc}"
         ) from exc
     return bytes(filesystem.context.buffer)

@@ -96,6 +96,7 @@ class Supervisor:
         self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
             raise RigTrouble("the supervisor of a simulated board does not stop")
+        self._close()
 
     def send(self, data: bytes) -> None:
         """Bytes to the board's serial input. Ctrl-C interrupts a running program, as on a board."""
@@ -166,7 +167,6 @@ class Supervisor:
                 self._end_process()
                 if self.power in (Power.ON, Power.ASLEEP):
                     self.power = Power.OFF
-                self._close()
                 self.changed.notify_all()
 
     def _wait(self) -> None:

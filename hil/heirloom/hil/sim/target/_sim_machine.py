@@ -36,10 +36,12 @@ def _configure(esp32, cause, id, time):
     global _esp32, _cause, _id, _time
     _esp32, _cause, _id, _time = esp32, cause, id, time
     if esp32:
-        names = globals()
-        names["HARD_RESET"] = 2
-        names["DEEPSLEEP_RESET"] = 4
-        names["SOFT_RESET"] = 5
+        _esp32_constants()
+
+
+def _esp32_constants():
+    global HARD_RESET, DEEPSLEEP_RESET, SOFT_RESET
+    HARD_RESET, DEEPSLEEP_RESET, SOFT_RESET = 2, 4, 5
 
 
 def _exit(reason, argument=0):

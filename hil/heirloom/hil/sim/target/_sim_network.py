@@ -21,17 +21,15 @@ _hostname = "sim"
 
 
 def _configure(esp32, ssid, password):
-    global _ssid, _password
+    global _ssid, _password, STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP, STAT_NO_AP_FOUND, STAT_WRONG_PASSWORD
     _ssid, _password = ssid, password
-    names = ("STAT_IDLE", "STAT_CONNECTING", "STAT_GOT_IP", "STAT_NO_AP_FOUND", "STAT_WRONG_PASSWORD")
     values = (1000, 1001, 1010, 201, 202) if esp32 else (0, 1, 3, -2, -3)
-    for name, value in zip(names, values):
-        globals()[name] = value
+    STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP, STAT_NO_AP_FOUND, STAT_WRONG_PASSWORD = values
 
 
 def _state():
     if _target is None:
-        return STAT_IDLE  # set by _configure
+        return STAT_IDLE
     if ticks_diff(ticks_ms(), _since) < _JOIN_MS:
         return STAT_CONNECTING
     if _target[0] != _ssid:

@@ -7,6 +7,7 @@ from select import POLLIN, poll
 from micropython import const
 
 _WINDOW = const(128)
+_COMPOUND = ("if", "while", "for", "try", "with", "def", "class", "async")
 
 _stdin = sys.stdin.buffer
 _ready = poll()
@@ -151,9 +152,8 @@ def _goes_on(source):
         depth += (char in "([{") - (char in ")]}")
     if depth > 0 or source.endswith("\\"):
         return True
-    first = source.lstrip()
-    block = source.rstrip().endswith(":") or "\n" in source or first.startswith("@")
-    return block and not source.endswith("\n")
+    compound = source.startswith("@") or source.replace(":", " ").split(" ")[0] in _COMPOUND
+    return compound and not source.endswith("\n")
 
 
 def _line(first):

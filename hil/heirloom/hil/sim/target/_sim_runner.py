@@ -37,6 +37,9 @@ def run(config):
     vfs.umount("/")
     flash = Flash(config["flash"], config["block_count"], config["block_size"], config["program_size"])
     _mount(flash, config)
+    if config["chip"] == "rp2040":
+        _Rp2.flash = flash
+        sys.modules["rp2"] = _Rp2
     sys.path[:] = ["", ".frozen", "/lib"]
     os.chdir("/")
     import __main__
@@ -50,6 +53,14 @@ def run(config):
     if _run_scripts():
         _repl(host_files, config)
     _sim_machine._exit(_EXIT_SOFT_RESET)
+
+
+class _Rp2:
+    """The module `rp2`: the file system's block device, as on the board."""
+
+    @staticmethod
+    def Flash():  # noqa: N802 - the port's name
+        return _Rp2.flash
 
 
 def _install_modules(config):
