@@ -80,7 +80,7 @@ def build(project: Project, board: str, version: str | None = None, options: Opt
         HeirloomError: The application cannot become a release, or the version has other content already.
     """
     options = options or Options()
-    version = version or project.app.version
+    version = version if version is not None else project.app.version
     if version is None:
         raise UsageError("no version given", "say --version, or set version under [app] in heirloom.toml")
     built.check_version(version)

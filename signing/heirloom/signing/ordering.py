@@ -3,8 +3,9 @@
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.project import Project
 from heirloom.device.manifest import MAX_NUMBER
-from heirloom.signing import built
-from heirloom.signing.repository import Release, Repository
+from heirloom.signing import endorse
+from heirloom.signing.built import built_releases
+from heirloom.signing.repository import Release, Repository, releases_in
 
 
 def check_unpublished(repository: Repository, board: str, version: str) -> None:
@@ -28,8 +29,10 @@ def sequence_for(project: Project, repository: Repository, board: str, version: 
         HeirloomError: It would not order above what is published.
     """
     highest = max((release.sequence for release in published(repository, board)), default=0)
-    builds = _built_sequences(project, repository, board)
-    sequence = wanted if wanted is not None else builds.get(version) or max(highest, *builds.values(), 0) + 1
+    waiting = _unpublished_sequences(project, repository, board)
+    mine = waiting.get(version, 0)
+    automatic = mine if mine > highest else max(highest, *waiting.values(), 0) + 1
+    sequence = automatic if wanted is None else wanted
     if sequence <= highest:
         raise HeirloomError(
             f"sequence {sequence} is not above {highest}, which is published for {board}",
@@ -37,18 +40,22 @@ def sequence_for(project: Project, repository: Repository, board: str, version: 
         )
     if sequence > MAX_NUMBER:
         raise UsageError(f"sequence {sequence} is too large", f"at most {MAX_NUMBER}")
-    for other, taken in builds.items():
+    for other, taken in waiting.items():
         if taken == sequence and other != version:
-            raise HeirloomError(f"sequence {sequence} is that of {other}, which is built for {board}", "choose another")
+            raise HeirloomError(
+                f"sequence {sequence} is that of {other}, which waits for publishing for {board}", "choose another"
+            )
     return sequence
 
 
-def _built_sequences(project: Project, repository: Repository, board: str) -> dict[str, int]:
-    """Sequences of the builds of this epoch that are not published, by version."""
+def _unpublished_sequences(project: Project, repository: Repository, board: str) -> dict[str, int]:
+    """Sequences of what was built or signed in this epoch and is not published, by version."""
     epoch = repository.epoch()
     done = {release.version for release in repository.releases(board)}
-    builds = [build.manifest for build in built.built_releases(project, board) if build.version not in done]
-    return {manifest.version: manifest.sequence for manifest in builds if manifest.epoch == epoch}
+    signed = endorse.pending(project, repository, board)
+    known = [*(releases_in(signed) if signed else ()), *(build.manifest for build in built_releases(project, board))]
+    waiting = [release for release in known if release.epoch == epoch and release.version not in done]
+    return {release.version: release.sequence for release in waiting}
 
 
 def floor(repository: Repository, board: str, sequence: int, wanted: str | None) -> int:
