@@ -5,7 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -76,6 +76,7 @@ class SimDevice:
         definition: Path | None = None,
         hosts: Mapping[str, str] | None = None,
         clock: str = "board",
+        heap: str = settings.HEAP,
     ) -> "SimDevice":
         """Make a device with an erased flash.
 
@@ -86,13 +87,13 @@ class SimDevice:
             definition: The file of an own board.
             hosts: As `Settings.hosts`.
             clock: As `Settings.clock`.
+            heap: As `Settings.heap`; the modules that stand in for the hardware take 28 KB of it.
 
         Raises:
             HeirloomError: The folder is in use, or the board is unknown or not simulated.
         """
-        made = Settings(board, name or directory.name, "", definition, clock=clock, hosts=dict(hosts or {}))
-        model = made.load_board()
-        identity = secrets.token_hex(_ID_BYTES.get(model.chip, 6))
+        draft = Settings(board, name or directory.name, "", definition, heap, clock, hosts=dict(hosts or {}))
+        model = draft.load_board()
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if any(directory.iterdir()):
@@ -100,7 +101,7 @@ class SimDevice:
         except OSError as exc:
             raise os_error(exc, f"cannot make {directory}") from exc
         write_atomic(directory / FLASH, b"\xff" * model.flash.size)
-        Settings(board, made.name, identity, definition, clock=clock, hosts=made.hosts).write(directory)
+        replace(draft, id=secrets.token_hex(_ID_BYTES.get(model.chip, 6))).write(directory)
         return cls(directory)
 
     def __enter__(self) -> Self:
@@ -324,7 +325,6 @@ class SimDevice:
             "block_count": layout.block_count,
             "block_size": layout.block_size,
             "program_size": layout.program_size,
-            "filesystem_program_size": layout.program_size,
             "ssid": described.ssid,
             "password": described.password,
             "hosts": described.hosts,
