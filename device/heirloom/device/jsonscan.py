@@ -4,8 +4,8 @@ One pass, no recursion, small fixed buffers. Refused: what RFC 8259 refuses, num
 most 18 digits, byte-order marks, invalid UTF-8, lone surrogates, nesting beyond 32, members of one object
 that are not in ascending order of their names (so none occurs twice).
 
-The work is done by three viper functions over an array of state words; they return an event wherever
-something rare or interesting comes up, and `Scanner.step` goes on from there.
+Two viper functions do the work over an array of state words. They return an event wherever something rare
+or interesting comes up, and `Scanner.step` goes on from there.
 """
 
 from array import array
@@ -21,32 +21,33 @@ except ImportError:
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Optional
 
     from heirloom.device.protocols import Stream, Update
 
 MAX_DEPTH = const(32)
 MAX_DIGITS = const(18)
 _BUFFER = const(256)  # bytes
-_MAX_KEYS = const(4096)  # bytes: names of the members on the way from the top to here
+_FULL = const(252)  # of the output buffer: one step emits at most three bytes
+_MAX_NAMES = const(4096)  # bytes: names of the members on the way from the top to here
 
-# Events of the viper functions; those from KEY on are for the caller of step().
-_GO = const(-1)  # nothing: go on
-_MORE = const(0)
-_FLUSH = const(1)
-_ESCAPE = const(2)
-_HIGH = const(3)  # a byte above 0x7F in a string
-_LITERAL = const(4)
-_KEYS_FULL = const(5)
-_BAD = const(6)
-_BAD_DEPTH = const(7)
-_BAD_NUMBER = const(8)
-_TWICE = const(9)
-_UNORDERED = const(10)
-KEY = const(16)  # the name of a member was read: key()
-BEGIN = const(17)  # a value begins at position()
-END = const(18)  # it ended at position()
-DONE = const(19)  # the whole slice was read
+# Events. Those from END on are for the caller of step().
+_GO = const(0)  # nothing: go on
+_MORE = const(1)
+_FLUSH = const(2)
+_ESCAPE = const(3)
+_HIGH = const(4)  # a byte above 0x7F in a string
+_LITERAL = const(5)
+_GROW = const(6)  # names need more room
+_BAD = const(7)
+_BAD_DEPTH = const(8)
+_BAD_NUMBER = const(9)
+_TWICE = const(10)
+_UNORDERED = const(11)
+END = const(12)  # a value ended at position()
+KEY = const(13)  # the name of a member was read: key()
+BEGIN = const(14)  # a value begins at position()
+DONE = const(15)  # the whole slice was read
 
 # Words of the state.
 _I = const(0)  # next byte of the input buffer
@@ -54,90 +55,114 @@ _N = const(1)  # its length
 _J = const(2)  # next byte of the output buffer
 _STATE = const(3)
 _DEPTH = const(4)
-_IN_OBJECT = const(5)  # whether the innermost container is an object
+_AFTER = const(5)  # the state after a value in the innermost container
 _BASE = const(6)  # where in the buffer of names the last name in this object lies
 _LENGTH = const(7)  # and its length, or _NONE
 _P = const(8)  # length of the name being read
 _GREATER = const(9)  # whether it is known to come after the last one
 _DIGITS = const(10)
-_WATCH = const(11)  # KEY, BEGIN and END are reported where fewer containers than this are open
+_WATCH = const(11)  # END, KEY and BEGIN are reported where fewer containers than this are open
 _BEGUN = const(12)  # whether BEGIN was reported for the value that comes
 _EMIT = const(13)
 _RAW = const(14)  # the input is the unescaped text of a string
-_KEYS = const(15)  # size of the buffer of names
+_ROOM = const(15)  # size of the buffer of names
 _ORDERED = const(16)  # whether the order of names is checked
 _WORDS = const(17)
 
 _NONE = const(65536)
 
-# What is expected next.
+# States: what is expected. A comma leads from the fifth to the first, from the sixth to the third.
 _VALUE = const(0)
 _FIRST_VALUE = const(1)  # or the end of the array
-_NAME = const(2)
-_FIRST_NAME = const(3)  # or the end of the object
-_COLON = const(4)
-_NEXT = const(5)  # a comma or the end of the container
+_FIRST_NAME = const(3)  # or the end of the object; 2: only a name
+_NEXT_VALUE = const(4)  # a comma or the end of the array
+_NEXT_NAME = const(5)  # a comma or the end of the object
 _FINISHED = const(6)
-_MINUS = const(7)  # a digit, after a minus
-_ZERO = const(8)  # no digit
-_NUMBER = const(9)  # perhaps more digits
-_STRING = const(10)
-_NAME_STRING = const(11)
+_COLON = const(7)
+_MINUS = const(8)  # a digit, after a minus
+_ZERO = const(9)  # no digit
+_NUMBER = const(10)  # perhaps more digits
+_STRING = const(11)
+_NAME_STRING = const(12)
+
+# What to do, by state (rows) and class of the byte (columns). Capitals begin a value.
+_COLUMNS = const(14)
+_GRAMMAR = (
+    b"S..O.A.MZDL.w."
+    b"S..O.AxMZDL.w."
+    b"n...........w."
+    b"n...x.......w."
+    b"..,...x.....w."
+    b"..,.x.......w."
+    b"............w."
+    b".:..........w."
+    b"bbbbbbbbzdbbbb"
+    b"eeeeeeee..ebee"
+    b"eeeeeeeeddebee"
+)
+_CLASSES = bytearray(b"\x0d" * 128)
+for _class, _bytes in enumerate((b'"', b":", b",", b"{", b"}", b"[", b"]", b"-", b"0", b"123456789", b"tfn", b".eE", b" \n\r\t")):
+    for _byte in _bytes:
+        _CLASSES[_byte] = _class
 
 _ESCAPES = {0x22: b'"', 0x5C: b"\\", 0x2F: b"/", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
 _LITERALS = {0x74: b"true", 0x66: b"false", 0x6E: b"null"}
 _COMPLAINTS = {
     _BAD: "is not JSON",
     _BAD_DEPTH: "is nested too deep",
-    _TWICE: "has two members of one name",
     _BAD_NUMBER: "has a number that is not an integer of at most 18 digits",
+    _TWICE: "has two members of one name",
 }
 
 
 @micropython.viper
 def _text(words: object, source: object, out: object, names: object) -> int:
-    """Reads inside a string, up to its end or to what needs attention."""
+    """Reads in a string, to its end or to what needs attention."""
     s = ptr32(words)
     src = ptr8(source)
     dst = ptr8(out)
-    keys = ptr8(names)
+    last = ptr8(names)
     i = int(s[_I])
     j = int(s[_J])
     p = int(s[_P])
-    named = int(s[_STATE]) == _NAME_STRING
-    event = _MORE
-    while i < int(s[_N]):
-        c = int(src[i])
-        if int(s[_RAW]) == 0:
-            if c == 0x22 or c == 0x5C or c >= 0x80 or c < 0x20:
-                event = _HIGH
-                if c == 0x22:
-                    event = _GO
-                elif c == 0x5C:
-                    event = _ESCAPE
-                elif c < 0x20:
-                    event = _BAD
-                break
-        if j > _BUFFER - 4:
+    raw = int(s[_RAW])
+    emit = int(s[_EMIT])
+    named = int(s[_STATE]) - _STRING
+    event = _GO
+    while event == _GO:
+        if i >= int(s[_N]):
+            event = _MORE
+            break
+        if j > _FULL:
             event = _FLUSH
             break
-        if named:
-            at = int(s[_BASE]) + p
-            if at >= int(s[_KEYS]):
-                event = _KEYS_FULL
+        c = int(src[i])
+        if raw == 0 and (c < 0x20 or c == 0x22 or c == 0x5C or c > 0x7F):
+            if c == 0x5C:
+                event = _ESCAPE
                 break
-            if int(s[_GREATER]) == 0:
-                if p >= int(s[_LENGTH]) or c > int(keys[at]):
-                    s[_GREATER] = 1
-                elif c < int(keys[at]):
-                    event = _UNORDERED
+            if c != 0x22:
+                event = _BAD if c < 0x20 else _HIGH
+                break
+            event = END
+        else:
+            if named != 0:
+                at = int(s[_BASE]) + p
+                if at >= int(s[_ROOM]):
+                    event = _GROW
                     break
-            keys[at] = c
-            p += 1
-        if int(s[_EMIT]) != 0:
-            if c == 0x22 or c == 0x5C:
+                if int(s[_GREATER]) == 0:
+                    if p >= int(s[_LENGTH]) or c > int(last[at]):
+                        s[_GREATER] = 1
+                    elif c < int(last[at]):
+                        event = _UNORDERED
+                        break
+                last[at] = c
+                p += 1
+            if emit != 0 and (c == 0x22 or c == 0x5C):
                 dst[j] = 0x5C
                 j += 1
+        if emit != 0:
             dst[j] = c
             j += 1
         i += 1
@@ -148,142 +173,61 @@ def _text(words: object, source: object, out: object, names: object) -> int:
 
 
 @micropython.viper
-def _container(words: object, levels: object, c: int) -> int:
-    """Enters or leaves an object or an array, as the bracket c says."""
+def _named(words: object) -> int:
+    """At the end of the name of a member: whether it comes after the last one."""
     s = ptr32(words)
-    stack = ptr32(levels)
-    if c == 0x7B or c == 0x5B:
-        depth = int(s[_DEPTH])
-        if depth == MAX_DEPTH:
-            return _BAD_DEPTH
-        stack[3 * depth] = s[_IN_OBJECT]
-        stack[3 * depth + 1] = s[_BASE]
-        stack[3 * depth + 2] = s[_LENGTH]
-        s[_DEPTH] = depth + 1
-        if int(s[_LENGTH]) < _NONE:
-            s[_BASE] = int(s[_BASE]) + int(s[_LENGTH])
-        s[_LENGTH] = 0
-        s[_IN_OBJECT] = 0
-        s[_STATE] = _FIRST_VALUE
-        if c == 0x7B:
-            s[_LENGTH] = _NONE
-            s[_IN_OBJECT] = 1
-            s[_STATE] = _FIRST_NAME
-        return _GO
-    if c - 0x5D != 0x20 * int(s[_IN_OBJECT]):
-        return _BAD
-    depth = int(s[_DEPTH]) - 1
-    s[_DEPTH] = depth
-    s[_IN_OBJECT] = stack[3 * depth]
-    s[_BASE] = stack[3 * depth + 1]
-    s[_LENGTH] = stack[3 * depth + 2]
-    return END
-
-
-@micropython.viper
-def _number(words: object, c: int) -> int:
-    """Takes the byte c of a number: _GO when it belongs to it, END when it follows it."""
-    s = ptr32(words)
-    state = int(s[_STATE])
-    if c < 0x30 or c > 0x39:
-        if state == _MINUS or c == 0x2E or c == 0x45 or c == 0x65:
-            return _BAD_NUMBER
-        return END
-    if state == _ZERO:
-        return _BAD
-    digits = int(s[_DIGITS]) + 1
-    s[_DIGITS] = digits
-    if digits > MAX_DIGITS:
-        return _BAD_NUMBER
-    if digits == 1 and c == 0x30:
-        s[_STATE] = _ZERO
-    else:
-        s[_STATE] = _NUMBER
-    return _GO
-
-
-@micropython.viper
-def _value(words: object, levels: object, c: int) -> int:
-    """Begins the value whose first byte is c."""
-    s = ptr32(words)
-    if int(s[_DEPTH]) < int(s[_WATCH]) and int(s[_BEGUN]) == 0:
-        s[_BEGUN] = 1
-        return BEGIN
-    s[_BEGUN] = 0
-    s[_DIGITS] = 0
-    if c == 0x22:
-        s[_STATE] = _STRING
-    elif c == 0x7B or c == 0x5B:
-        return int(_container(words, levels, c))
-    elif c == 0x2D:
-        s[_STATE] = _MINUS
-    elif c == 0x74 or c == 0x66 or c == 0x6E:
-        return _LITERAL
-    else:
-        s[_STATE] = _NUMBER
-        if c < 0x30 or c > 0x39:
-            return _BAD
-        return int(_number(words, c))
-    return _GO
-
-
-@micropython.viper
-def _quote(words: object) -> int:
-    """Ends a string."""
-    s = ptr32(words)
-    if int(s[_STATE]) == _STRING:
-        return END
     if int(s[_GREATER]) == 0:
-        if int(s[_P]) == int(s[_LENGTH]):
-            return _TWICE
-        return _UNORDERED
+        return _TWICE if int(s[_P]) == int(s[_LENGTH]) else _UNORDERED
     s[_LENGTH] = s[_P]
     s[_STATE] = _COLON
-    if int(s[_DEPTH]) < int(s[_WATCH]):
-        return KEY
-    return _GO
+    return KEY
 
 
 @micropython.viper
-def _name(words: object, levels: object, c: int) -> int:
-    """Begins the name of a member, or ends the empty object."""
+def _step(words: object, levels: object, action: int) -> int:
+    """Changes the state as the grammar says, when a byte was taken."""
     s = ptr32(words)
-    if c == 0x7D and int(s[_STATE]) == _FIRST_NAME:
-        return int(_container(words, levels, c))
-    s[_STATE] = _NAME_STRING
-    s[_P] = 0
-    s[_GREATER] = 0
-    if int(s[_LENGTH]) == _NONE or int(s[_ORDERED]) == 0:
-        s[_GREATER] = 1
-    if c == 0x22:
-        return _GO
-    return _BAD
-
-
-@micropython.viper
-def _structure(words: object, levels: object, c: int) -> int:
-    """Takes one byte outside strings and numbers that is not white space."""
-    s = ptr32(words)
-    state = int(s[_STATE])
-    if state <= _FIRST_VALUE:
-        if c == 0x5D and state == _FIRST_VALUE:
-            return int(_container(words, levels, c))
-        return int(_value(words, levels, c))
-    if state <= _FIRST_NAME:
-        return int(_name(words, levels, c))
-    if state == _COLON:
+    stack = ptr32(levels)
+    at = 3 * int(s[_DEPTH])
+    if action == 0x53:  # S
+        s[_STATE] = _STRING
+    elif action == 0x6E:  # n
+        s[_STATE] = _NAME_STRING
+        s[_P] = 0
+        s[_GREATER] = 1 if int(s[_LENGTH]) == _NONE else 1 - int(s[_ORDERED])
+    elif action == 0x3A:  # colon
         s[_STATE] = _VALUE
-        if c == 0x3A:
-            return _GO
-    elif state == _NEXT:
-        if c == 0x2C:
-            s[_STATE] = _VALUE
-            if int(s[_IN_OBJECT]) == 1:
-                s[_STATE] = _NAME
-            return _GO
-        if c == 0x5D or c == 0x7D:
-            return int(_container(words, levels, c))
-    return _BAD
+    elif action == 0x2C:  # comma
+        s[_STATE] = 2 * (int(s[_AFTER]) - _NEXT_VALUE)
+    elif action == 0x4F or action == 0x41:  # O, A
+        if at == 3 * MAX_DEPTH:
+            return _BAD_DEPTH
+        stack[at] = s[_AFTER]
+        stack[at + 1] = s[_BASE]
+        stack[at + 2] = s[_LENGTH]
+        s[_DEPTH] = int(s[_DEPTH]) + 1
+        if int(s[_LENGTH]) != _NONE:
+            s[_BASE] = int(s[_BASE]) + int(s[_LENGTH])
+        an_object = 1 if action == 0x4F else 0
+        s[_STATE] = _FIRST_VALUE + 2 * an_object
+        s[_AFTER] = _NEXT_VALUE + an_object
+        s[_LENGTH] = _NONE * an_object
+    elif action == 0x78:  # x
+        s[_DEPTH] = int(s[_DEPTH]) - 1
+        s[_AFTER] = stack[at - 3]
+        s[_BASE] = stack[at - 2]
+        s[_LENGTH] = stack[at - 1]
+        return END
+    elif action == 0x4D:  # M
+        s[_STATE] = _MINUS
+    elif action == 0x5A or action == 0x7A:  # Z, z
+        s[_STATE] = _ZERO
+    elif action == 0x44 or action == 0x64:  # D, d
+        s[_STATE] = _NUMBER
+        s[_DIGITS] = int(s[_DIGITS]) + 1
+        if int(s[_DIGITS]) > MAX_DIGITS:
+            return _BAD_NUMBER
+    return _GO
 
 
 @micropython.viper
@@ -292,44 +236,53 @@ def _run(words: object, source: object, out: object, levels: object, names: obje
     s = ptr32(words)
     src = ptr8(source)
     dst = ptr8(out)
+    grammar = ptr8(_GRAMMAR)
+    classes = ptr8(_CLASSES)
     while True:
-        if int(s[_J]) > _BUFFER - 4:
-            return _FLUSH
         state = int(s[_STATE])
         if state >= _STRING:
             event = int(_text(words, source, out, names))
-            if event != _GO:
+            if event != END:
                 return event
-            c = 0x22
-            event = int(_quote(words))
+            if state == _NAME_STRING:
+                event = int(_named(words))
         else:
-            if int(s[_I]) >= int(s[_N]):
+            i = int(s[_I])
+            j = int(s[_J])
+            if i >= int(s[_N]):
                 return _MORE
-            c = int(src[int(s[_I])])
-            if state >= _MINUS:
-                event = int(_number(words, c))
-            elif c == 0x20 or c == 0x0A or c == 0x0D or c == 0x09:
-                s[_I] = int(s[_I]) + 1
-                continue
-            else:
-                event = int(_structure(words, levels, c))
-        if event == _GO or event == KEY or (event == END and state < _MINUS) or (event == END and state == _STRING):
-            s[_I] = int(s[_I]) + 1
-            if int(s[_EMIT]) != 0:
-                j = int(s[_J])
-                if state == _MINUS and c != 0x30:  # "-0" is "0"
-                    dst[j] = 0x2D
-                    j += 1
-                if c != 0x2D:
+            if j > _FULL:
+                return _FLUSH
+            c = int(src[i])
+            action = 0x2E
+            if c < 0x80:
+                action = int(grammar[_COLUMNS * state + int(classes[c])])
+            if action < 0x5B and action > 0x40:
+                if int(s[_DEPTH]) < int(s[_WATCH]) and int(s[_BEGUN]) == 0:
+                    s[_BEGUN] = 1
+                    return BEGIN
+                s[_BEGUN] = 0
+                s[_DIGITS] = 0
+            if action == 0x2E:
+                return _BAD
+            if action == 0x62:  # b
+                return _BAD_NUMBER
+            if action == 0x4C:  # L
+                return _LITERAL
+            event = END
+            if action != 0x65:  # e: the number ended before this byte
+                s[_I] = i + 1
+                if int(s[_EMIT]) != 0 and action != 0x77 and action != 0x4D:  # w, M
+                    if state == _MINUS and action == 0x64:  # "-0" is "0"
+                        dst[j] = 0x2D
+                        j += 1
                     dst[j] = c
-                    j += 1
-                s[_J] = j
+                    s[_J] = j + 1
+                event = int(_step(words, levels, action))
         if event == END:
-            s[_STATE] = _NEXT
-            if int(s[_DEPTH]) == 0:
-                s[_STATE] = _FINISHED
-            if int(s[_DEPTH]) >= int(s[_WATCH]):
-                event = _GO
+            s[_STATE] = s[_AFTER]
+        if event >= END and int(s[_DEPTH]) >= int(s[_WATCH]):
+            event = _GO
         if event != _GO:
             return event
 
@@ -359,7 +312,9 @@ class Scanner:
         for i in range(_WORDS):
             words[i] = 0
         words[_WATCH] = watch
-        words[_KEYS] = len(self._names)
+        words[_AFTER] = _FINISHED
+        words[_LENGTH] = _NONE
+        words[_ROOM] = len(self._names)
         words[_ORDERED] = ordered
         self.name = name
         self._stream = stream
@@ -407,12 +362,12 @@ class Scanner:
                 self._inject(self._escape())
             elif event == _HIGH:
                 self._inject(self._utf8())
-            elif event == _KEYS_FULL:
+            elif event == _GROW:
                 self._grow()
             elif event == _LITERAL:
                 if self._literal():
                     return END
-            elif event < KEY:
+            elif event < END:
                 self._refuse(event)
             else:
                 return event
@@ -456,10 +411,10 @@ class Scanner:
 
     def _grow(self) -> None:
         """Makes room for longer names."""
-        if len(self._names) >= _MAX_KEYS:
-            raise UpdateError(E_LIMIT, f"{self.name} has names of members longer than {_MAX_KEYS} bytes in all")
+        if len(self._names) >= _MAX_NAMES:
+            raise UpdateError(E_LIMIT, f"{self.name} has names of members longer than {_MAX_NAMES} bytes in all")
         self._names = self._names + bytearray(len(self._names))
-        self._words[_KEYS] = len(self._names)
+        self._words[_ROOM] = len(self._names)
 
     def _byte(self) -> int:
         """Takes the next byte of the input, whatever it is."""
@@ -484,7 +439,7 @@ class Scanner:
                 break
             if event == _FLUSH:
                 self.flush()
-            elif event == _KEYS_FULL:
+            elif event == _GROW:
                 self._grow()
             else:
                 self._refuse(event)
@@ -549,5 +504,5 @@ class Scanner:
             self.flush()
             self._out[: len(word)] = word
             words[_J] = len(word)
-        words[_STATE] = _NEXT if words[_DEPTH] else _FINISHED
+        words[_STATE] = words[_AFTER]
         return words[_DEPTH] < words[_WATCH]

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     class Stream(Protocol):
         """An open file, read at random. `seek(0, 2)` returns its length in bytes."""
 
-        def readinto(self, buffer: "Union[bytearray, memoryview]", /) -> Optional[int]:
+        def readinto(self, __buffer: "Union[bytearray, memoryview]") -> Optional[int]:
             """Fills the buffer from the current position; fewer bytes only at the end, 0 there."""
 
-        def seek(self, offset: int, whence: int = 0, /) -> int:
+        def seek(self, __offset: int, __whence: int = 0) -> int:
             """Moves and returns the new position."""
 
         def close(self) -> object:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     class Temporary(Stream, Protocol):
         """A new file without a name: written once from its beginning, then read."""
 
-        def write(self, data: "Buffer", /) -> Optional[int]:
+        def write(self, __data: "Buffer") -> Optional[int]:
             """Appends all of data. Raises UpdateError E_SPACE when flash is full."""
 
     class Store(Protocol):
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 
         length: int  # bytes written since the beginning or the last restart
 
-        def write(self, data: "Buffer", /) -> object:
+        def write(self, __data: "Buffer") -> object:
             """Takes a piece of the body (uncompressed). Raises UpdateError E_LENGTH beyond the limit."""
 
         def restart(self) -> None:
@@ -98,7 +98,7 @@ if TYPE_CHECKING:
     class Table(Protocol):
         """A comb table of a key, read row by row."""
 
-        def row(self, index: int, buffer: bytearray, /) -> object:
+        def row(self, __index: int, __buffer: bytearray) -> object:
             """Reads row `index` into the buffer."""
 
     class TableCache(Protocol):
