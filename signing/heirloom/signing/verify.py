@@ -18,6 +18,7 @@ from heirloom.signing.metadata import AnyMetadata, T, file_name, meta_name, pars
 Read = Callable[[str], bytes | None]
 
 MAX_ROOT_ROTATIONS = 256
+_RESTORE = "restore the repository from a copy"
 _ALL = frozenset({*roles.TOP_LEVEL, "delegated"})
 
 
@@ -155,7 +156,7 @@ def check_content(description: MetaFile | TargetFile, data: bytes, name: str) ->
     try:
         description.verify_length_and_hashes(data)
     except LengthOrHashMismatchError as exc:
-        raise HeirloomError(f"{name} is not the file that the signed metadata describes: {exc}") from exc
+        raise HeirloomError(f"{name} is not the file that the signed metadata describes: {exc}", _RESTORE) from exc
 
 
 def _meta(snapshot: Metadata[Snapshot], role: str) -> MetaFile:
@@ -168,7 +169,7 @@ def _meta(snapshot: Metadata[Snapshot], role: str) -> MetaFile:
 def _need(read: Read, name: str) -> bytes:
     data = read(name)
     if data is None:
-        raise HeirloomError(f"{name} is missing in the repository", "restore the repository from a copy")
+        raise HeirloomError(f"{name} is missing in the repository", _RESTORE)
     return data
 
 
