@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
 from heirloom.cli.errors import HeirloomError
@@ -17,9 +18,13 @@ from heirloom.device.manifest import Manifest
 from heirloom.server import publish
 from heirloom.server.blobs import BlobFetcher
 from heirloom.server.get import get
-from heirloom.signing.metadata import utc_now
+from heirloom.server.store import Store
+from heirloom.signing import online
+from heirloom.signing.keys import role_signers
+from heirloom.signing.metadata import file_name, next_role, sign, to_bytes, utc_now
+from heirloom.signing.repository import Repository
 
-PICO = "SIM_RPI_PICO_W"
+PICO, ESP = "SIM_RPI_PICO_W", "SIM_ESP32_GENERIC"
 
 
 @pytest.fixture
@@ -179,6 +184,49 @@ def test_somebody_elses_root(project, serve_project, product, tmp_path):
     """With the root of another product nothing here verifies."""
     with pytest.raises(HeirloomError, match="does not verify"):
         get(PICO, "stable", [serve_project], tmp_path / "out", product.sign("root")["1.root.json"])
+
+
+def forge(project, monkeypatch, board: str, content: bytes, *, listed: bool) -> None:
+    """Publish as somebody would who holds the online keys, and with `listed` that board's releases key too."""
+    monkeypatch.setattr("heirloom.signing.rules.check_boards", lambda *_: None)
+    repository = Repository(project.repository)
+    release, channel = f"releases/{board}/6.6.6.cbor", f"channels/{board}/stable"
+    changed, targets = {}, {channel: content}
+    entries = [(f"channels-{board}", channel, {"release": release})]
+    if listed:
+        targets[release] = content
+        entries.append((f"releases-{board}", release, {"version": "6.6.6", "epoch": 0, "sequence": 99}))
+    for role, path, custom in entries:
+        metadata = next_role(repository.role(role), role, utc_now())
+        target = TargetFile.from_data(path, content, ["sha256"])
+        target.unrecognized_fields["custom"] = custom
+        metadata.signed.targets[path] = target
+        sign(metadata, role_signers(project, role))
+        changed[file_name(role, metadata.signed.version)] = to_bytes(metadata)
+    signers = {role: role_signers(project, role) for role in ("snapshot", "timestamp")}
+    Store(project.repository).commit(online.refresh(repository, changed, signers, utc_now()), targets, [])
+
+
+def test_a_thief_of_the_online_keys_gets_nowhere(project, serve_project, heirloom, monkeypatch, tmp_path):
+    manifest = Manifest.decode((project.state_dir / f"releases/{PICO}/1.1.0/manifest.cbor").read_bytes())
+    manifest.sequence = 99
+    forge(project, monkeypatch, PICO, manifest.encode(), listed=False)
+    ran = heirloom("get", PICO, "--url", serve_project, "--out", tmp_path / "out")
+    assert ran.code == 1
+    assert "its releases role does not list" in ran.err
+    assert not (tmp_path / "out/manifest.cbor").exists()
+
+
+def test_a_release_for_another_board_or_product(project, serve_project, heirloom, monkeypatch, tmp_path):
+    content = (project.repository / "targets/releases" / PICO).glob("*.1.0.0.cbor")
+    manifest = Manifest.decode(next(content).read_bytes())
+    forge(project, monkeypatch, ESP, manifest.encode(), listed=True)
+    ran = heirloom("get", ESP, "--url", serve_project, "--out", tmp_path / "out")
+    assert (ran.code, f"the release is for {PICO}, not for {ESP}" in ran.err) == (1, True)
+    manifest.product = "toaster"
+    forge(project, monkeypatch, PICO, manifest.encode(), listed=True)
+    ran = heirloom("get", PICO, "--url", serve_project, "--out", tmp_path / "out")
+    assert (ran.code, "for the product toaster, the trusted root for weather" in ran.err) == (1, True)
 
 
 def test_a_folder_that_cannot_be_written(project, serve_project, heirloom, tmp_path):

@@ -182,10 +182,10 @@ def test_order_survives_power_loss(scene, tmp_path):
                 assert not (path.name == "timestamp.json.z" and dirty)
             dirty.add(str(path.parent))
     assert not dirty
-    assert [Path(place).name for name, place in done.trace if name == "replace"][-2:] == [
-        "timestamp.json.z",
-        "timestamp.json",
-    ]
+    order = [Path(place).name for name, place in done.trace if name == "replace"]
+    assert order[-2:] == ["timestamp.json.z", "timestamp.json"]
+    # Clients take a root as soon as it is there.
+    assert order[-6:-2] == ["2.root.json.z", "2.root.json", "root.json.z", "root.json"]
 
 
 def blobs_are_there(url: str, content: bytes) -> None:

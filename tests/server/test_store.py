@@ -211,3 +211,17 @@ def test_a_damaged_timestamp_comes_back_from_its_twin(product, published):
     with published.publishing():
         assert timestamp.read_bytes() == good
     product.release("1.1.0").commit(published)
+
+
+def test_leftovers_are_swept(product, published):
+    """What killed publishers left is gone after the next publish, but for roots, which clients look for by name."""
+    metadata, blobs = published.path / "metadata", published.path / "blobs"
+    left = ["9.releases-TESTBOARD.json", "9.releases-TESTBOARD.json.z", "7.snapshot.json", ".new-timestamp.json"]
+    for path in (*(metadata / name for name in left), blobs / ".new-x", published.path / "targets/releases/.new-y"):
+        path.write_bytes(b"left over")
+    root = metadata / "2.root.json"
+    root.write_bytes((metadata / "1.root.json").read_bytes())
+    kept = {path: path.read_bytes() for path in metadata.iterdir() if path.name not in left}
+    with published.publishing():
+        assert {path: path.read_bytes() for path in metadata.iterdir()} == kept
+        assert not list(published.path.rglob(".new-*"))

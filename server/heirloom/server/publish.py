@@ -155,6 +155,8 @@ class Publisher:
         Raises:
             HeirloomError: A key is missing, or an offline role has expired, which people must sign first.
         """
+        if not self._dry_run:
+            self.open_keys()
         with self._publishing() as (repository, _):
             total = Plan()
             late = self.due()

@@ -1,6 +1,7 @@
 """The command `serve`: says where it listens, serves, and keeps the timestamp fresh if it can."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ def serve_folder(folder: Path, host: str, port: int, *, log: bool) -> None:
     """
     if not (folder / "metadata" / "timestamp.json").is_file():
         raise HeirloomError(f"there is no repository in {folder}", "name the folder that holds metadata/ and targets/")
-    _serve(folder, host, port, log=log)
+    with serve.listen(host, port) as listener:
+        _serve(folder, listener, log=log)
 
 
 def serve_project(publisher: Publisher, host: str, port: int, *, renew: bool, log: bool) -> None:
@@ -34,8 +36,9 @@ def serve_project(publisher: Publisher, host: str, port: int, *, renew: bool, lo
         HeirloomError: There is no repository; a key does not open; the port is in use; ...
     """
     publisher.repository()
-    with _renewing(publisher, wanted=renew):
-        _serve(publisher.project.repository, host, port, log=log)
+    # First of all the port: who cannot serve should not sign anything either.
+    with serve.listen(host, port) as listener, _renewing(publisher, wanted=renew):
+        _serve(publisher.project.repository, listener, log=log)
 
 
 @contextmanager
@@ -60,8 +63,7 @@ def _keys_are_here(project: Project) -> bool:
     return all(any(store.has(uri) for uri in project.signing.get(role, [])) for role in online)
 
 
-def _serve(folder: Path, host: str, port: int, *, log: bool) -> None:
-    listener = serve.listen(host, port)
+def _serve(folder: Path, listener: socket.socket, *, log: bool) -> None:
     server = serve.make_server(folder, log=log)
     _say(serve.url_of(listener))
     serve.run(server, listener)
