@@ -118,7 +118,7 @@ class Narrator:
 
     def _print(self, markup: str) -> None:
         if self._console is not None:
-            self._console.print(markup)
+            self._console.print(markup, soft_wrap=True)
 
 
 class Wait:

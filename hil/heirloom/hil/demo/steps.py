@@ -22,6 +22,7 @@ from heirloom.hil.provision import Identity, Network, build_filesystem
 from heirloom.hil.sim import SSID, DeviceTimeout, SimDevice
 from heirloom.signing import passphrases
 from heirloom.signing.repository import Repository
+from heirloom.signing.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 
 PRODUCT = "weather"
 BOARD = "SIM_RPI_PICO_W"
@@ -33,8 +34,8 @@ _PROGRAM = "from heirloom.cli.main import main; main()"
 _TIMING = {"check_after_s": 1, "check_every_s": 2, "trial_timeout_s": 20, "alive_s": 2}
 _PATIENCE_S = 20.0
 _GLANCE_S = 0.2
-_OPERATIONS_TO_CUT = 3
-_REPORT = "import json\nfrom heirloom.device import status\nprint(json.dumps(status.report()))"
+_QUIET_S = 0.2
+_OPERATIONS_TO_CUT = 2
 
 
 def weather(version: str) -> Path:
@@ -116,14 +117,27 @@ class Workshop:
         return Project.load(self.project_dir)
 
     @property
+    def repository_dir(self) -> Path:
+        """The folder that a web host would serve."""
+        return self.project_dir / "repository"
+
+    @property
     def repository(self) -> Repository:
         """The published repository, read anew."""
-        return Repository(self.project.repository)
+        return Repository(self.repository_dir)
 
     def order(self, version: str) -> list[int]:
         """What orders a published release: [epoch, sequence]."""
         (release,) = (one for one in self.repository.releases(BOARD) if one.version == version)
         return list(release.order)
+
+    def metadata_versions(self) -> dict[str, int]:
+        """The published versions of the top-level roles."""
+        repository = self.repository
+        root, timestamp, targets = repository.root(), repository.timestamp(), repository.role(TARGETS)
+        snapshot = timestamp.signed.snapshot_meta.version
+        versions = {ROOT: root.signed.version, SNAPSHOT: snapshot}
+        return versions | {TARGETS: targets.signed.version, TIMESTAMP: timestamp.signed.version}
 
     def contents(self, version: str) -> dict[str, int]:
         """The blobs of a published release: SHA-256 to length."""
@@ -218,22 +232,38 @@ class Unit:
         found = re.findall(r"\d+ of \d+ bytes", self.sim.console())
         return found[-1] if found else ""
 
-    def cut_power_inside_a_write(self) -> int:
-        """Let the power fail in the middle of a flash operation, a few operations from now.
+    def settle(self) -> None:
+        """Wait until it has written down what it has just said: no flash operation for a while."""
+        seen = -1
+        while (now := self.sim.flash.operations) != seen:
+            seen = now
+            time.sleep(_QUIET_S)
 
-        Returns: the number of that operation, counted from when the device was made.
+    def cut_power_inside_a_write(self) -> int:
+        """Let the power fail in the middle of a flash operation, very soon.
+
+        Returns:
+            The number of that operation, counted from when the device was made.
         """
         self.sim.cut_power_at(_OPERATIONS_TO_CUT, "torn")
         self.sim.wait_off(_PATIENCE_S)
         return self.sim.flash.operations
 
+    def damaged_files(self, slot: str) -> list[Any]:
+        """Which files of a slot do not have their hash, found by the device itself; it is off afterwards."""
+        return cast("list[Any]", self._ask(f"heirloom_boot.client('recovery').damaged({slot!r})"))
+
     def report(self) -> dict[str, Any]:
-        """What the device says about itself, asked at its REPL after a fresh start; it is off afterwards."""
+        """What the device says about itself; it is off afterwards."""
+        return cast("dict[str, Any]", self._ask("heirloom_boot.client('status').report()"))
+
+    def _ask(self, expression: str) -> Any:
+        """What an expression gives at the device's REPL, which a tool reaches after a fresh start."""
         self.power_off()
         self.sim.power_on(hold_repl=True)
         try:
-            return cast("dict[str, Any]", json.loads(self.sim.exec(_REPORT)))
+            return json.loads(self.sim.exec(f"import heirloom_boot, json\nprint(json.dumps({expression}))"))
         except ValueError as exc:
-            raise RigTrouble(f"the device's report is no JSON: {exc}") from exc
+            raise RigTrouble(f"the device's answer is no JSON: {exc}") from exc
         finally:
             self.power_off()

@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,8 +10,11 @@ from io import BufferedIOBase
 from typing import Self, cast
 from urllib.parse import urlsplit
 
+from heirloom.cli.errors import RigTrouble
+
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 _TIMEOUT_S = 10
+_GLANCE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,11 @@ class Traffic:
         """Successful exchanges whose path contains `part`."""
         return [one for one in self.exchanges if part in one.path and one.status in (200, 206)]
 
+    @property
+    def polls(self) -> list[Exchange]:
+        """Requests for the timestamp, with which every update check begins."""
+        return [one for one in self.exchanges if "/timestamp.json" in one.path]
+
     def blobs(self) -> set[str]:
         """Hashes of the blobs that were moved."""
         return {one.path.rpartition("/")[2].removesuffix(".z") for one in self.of("/blobs/")}
@@ -115,6 +124,19 @@ class Wire:
         """What passed since `mark`."""
         with self._lock:
             return Traffic(self._exchanges[mark:])
+
+    def wait_for_polls(self, mark: int, count: int, timeout_s: float = 20.0) -> Traffic:
+        """Wait until devices have polled so often since `mark`; returns what passed since then.
+
+        Raises:
+            RigTrouble: They did not.
+        """
+        deadline = time.monotonic() + timeout_s
+        while len((traffic := self.since(mark)).polls) < count:
+            if time.monotonic() > deadline:
+                raise RigTrouble(f"{len(traffic.polls)} of {count} polls in {timeout_s:g} s")
+            time.sleep(_GLANCE_S)
+        return traffic
 
     def overheard(self, path: str) -> bytes | None:
         """The newest true body that passed for `path`, as anyone on the network could have kept it."""
