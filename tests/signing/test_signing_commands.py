@@ -387,3 +387,26 @@ def test_the_shell_is_offered_versions(product: Product) -> None:
 
 def test_keys_from_init_are_as_strong_as_promised(tmp_path: Path, home: Path, passphrase: str) -> None:
     assert (keyfile.SCRYPT_N, keyfile.SCRYPT_R, keyfile.SCRYPT_P) == (1 << 14, 8, 2)
+
+
+def findings(heirloom: Program) -> dict[str, tuple[str, str]]:
+    checks = json.loads(heirloom("doctor", "--json").out)["checks"]
+    return {check["name"]: (check["state"], check["text"]) for check in checks}
+
+
+def test_doctor_looks_at_the_keys(product: Product, heirloom: Program) -> None:
+    assert findings(heirloom)["keys"] == ("ok", f"12 in {product.store.directory}")
+    (product.store.directory / "snapshot.pem").unlink()
+    assert findings(heirloom)["keys"] == ("ok", f"11 in {product.store.directory}; none for snapshot")
+    open_keys(product)
+    assert findings(heirloom)["signing"][0] == "attention"
+    no_keys(product)
+    assert findings(heirloom)["keys"][0] == "absent"
+    os.chdir("/")
+    assert "keys" not in findings(heirloom)
+
+
+def test_doctor_finds_an_interrupted_init(product: Product, heirloom: Program) -> None:
+    marker = product.project.state_dir / "init.json"
+    marker.write_text(json.dumps({"name": "weather", "boards": {}, "urls": []}))
+    assert findings(heirloom)["init"] == ("attention", "`heirloom init` was interrupted here")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import Key, Signature, Signer
 from signing_product import BOARD, OTHER, PASSPHRASE, Product
 from test_signing_founding import client
 from tuf.api.metadata import Metadata, TargetFile, Targets
@@ -117,6 +118,32 @@ def test_nothing_is_signed_over_an_expired_root_or_targets(product: Product) -> 
 def test_a_role_signed_by_other_keys_is_refused(product: Product, by: tuple[str, ...], message: str) -> None:
     with pytest.raises(HeirloomError, match=message):
         refresh(product, sealed(product, RELEASES, following(product, RELEASES), *by))
+
+
+class Untouched(Signer):
+    """An online key that must not be used."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    @classmethod
+    def from_priv_key_uri(cls, *_: object) -> "Untouched":  # type: ignore[override]
+        raise NotImplementedError
+
+    @property
+    def public_key(self) -> Key:
+        return self._signer.public_key
+
+    def sign(self, payload: bytes) -> Signature:
+        raise AssertionError("signed something that should have been refused")
+
+
+@pytest.mark.parametrize("by", ["timestamp", f"releases-{OTHER}"])
+def test_what_is_refused_was_never_signed(product: Product, by: str) -> None:
+    signers = {role: [Untouched(signer) for signer in group] for role, group in product.signers().items()}
+    changed = sealed(product, RELEASES, following(product, RELEASES), by)
+    with pytest.raises(HeirloomError, match="0 valid signatures"):
+        online.refresh(product.repository, changed, signers, utc_now())
 
 
 def test_targets_needs_two_of_its_three_keys(product: Product) -> None:

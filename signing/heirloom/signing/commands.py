@@ -1,9 +1,16 @@
 """The commands of this folder."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from heirloom.cli.groups import group
 from heirloom.signing import commands_init, commands_key, commands_release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from heirloom.cli.doctor import Check
 
 
 def register(app: typer.Typer) -> None:
@@ -13,3 +20,10 @@ def register(app: typer.Typer) -> None:
     commands_key.register(key)
     release = group(app, "release", "Releases: build, sign, publish, look at them.")
     commands_release.register(release)
+
+
+def doctor() -> "Iterable[Check]":
+    """The findings of this folder for `heirloom doctor`."""
+    from heirloom.signing.health import checks
+
+    return checks()
