@@ -15,20 +15,30 @@ if TYPE_CHECKING:
     from heirloom.device.manifest import Manifest
     from heirloom.device.places import Places
 
+    Progress = Callable[[int, int], object]
+
 STAGING = "/heirloom/slots/staging.cbor"
 
 
-def stage(manifest: "Manifest", places: "Places", progress: "Callable[[int, int], object]") -> blobs.Blobs:
-    """Brings every blob of the staged release to flash and hashes all of them there. Raises UpdateError.
+def install(places: "Places", progress: "Progress") -> "dict[str, int]":
+    """Installs the release whose verified manifest lies at STAGING; returns what was fetched. Raises UpdateError.
 
-    The manifest lies at STAGING, verified. progress(bytes so far, bytes in all) is called now and then.
+    progress(bytes so far, bytes in all) is called now and then.
     """
     if heirloom_boot.load()["t"]:
         raise UpdateError(E_TRIAL, "a release is on trial; nothing else is installed until it is confirmed or rolled back")
+    manifest = blobs.load(STAGING)
     work = blobs.Blobs()
+    _stage(manifest, places, work, progress)
+    _activate(manifest)
+    return {"bytes": work.bytes, "blobs": work.fetched}
+
+
+def _stage(manifest: "Manifest", places: "Places", work: blobs.Blobs, progress: "Progress") -> None:
+    """Brings every blob of the release to flash and hashes all of them there."""
     wanted = work.missing(manifest)
-    make_room(work, wanted)
-    total = sum(length for length, _ in wanted)
+    _make_room(work, wanted)
+    total = sum([length for length, _ in wanted])
     for length, sha256 in wanted:
         work.fetch(places, length, sha256, lambda done: progress(done, total))
     for length, sha256 in work.damaged(manifest):
@@ -36,31 +46,29 @@ def stage(manifest: "Manifest", places: "Places", progress: "Callable[[int, int]
         work.fetch(places, length, sha256, lambda done: progress(done, total))
         if not work.intact(length, sha256):
             raise UpdateError(E_HASH, "flash does not keep what is written to it")
-    return work
 
 
-def make_room(work: blobs.Blobs, wanted: "list[tuple[int, bytes]]") -> None:
+def _make_room(work: blobs.Blobs, wanted: "list[tuple[int, bytes]]") -> None:
     """Collects garbage; when that is not enough gives up the fallback slot. Raises UpdateError E_SPACE."""
-    collect()
+    _collect()
     try:
         work.check_space(wanted)
     except UpdateError as error:
         if error.code != E_SPACE or not heirloom_boot.load()["f"]:
             raise
         _set(f=None)
-        collect()
+        _collect()
         work.check_space(wanted)
 
 
-def collect() -> None:
+def _collect() -> None:
     """Removes what neither slot nor the staged release names."""
     state = heirloom_boot.load()
-    paths = [heirloom_boot.slot_path(slot) for slot in (state["a"], state["f"]) if slot]
-    blobs.collect(paths + [STAGING])
+    blobs.collect([heirloom_boot.slot_path(slot) for slot in (state["a"], state["f"]) if slot] + [STAGING])
 
 
-def activate(manifest: "Manifest") -> None:
-    """Makes the staged release the active one, on trial from the next boot. All its blobs were hashed. Raises UpdateError."""
+def _activate(manifest: "Manifest") -> None:
+    """Makes the staged release the active one, on trial from the next boot. All its blobs were hashed."""
     state = heirloom_boot.load()
     old = state["a"]
     new = "b" if old == "a" else "a"

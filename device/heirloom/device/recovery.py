@@ -1,22 +1,17 @@
-"""When the state or a slot is damaged: make the state anew, fetch damaged files again, turn to the other slot, or start over."""
+"""When the state or a slot is damaged: make the state anew, fetch damaged files again, or turn to the other slot."""
 
 import json
-import time
 
 import heirloom_boot
 import machine
 
-from heirloom.device.blobs import Blobs, load
+from heirloom.device.blobs import Blobs, load, path_of
 from heirloom.device.errors import UpdateError
-from heirloom.device.store import TRUST
+from heirloom.device.store import TRUST, remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
-
-_FIRST_WAIT_S = 5
-_LONGEST_WAIT_S = 600
-
 
 def rebuild() -> "dict[str, Any]":
     """Makes the state anew from the slots that verify: the newest on trial, the one before as what is confirmed."""
@@ -53,16 +48,19 @@ def damaged(slot: str) -> "Optional[list[tuple[int, bytes]]]":
         return None
 
 
-def repair(bad: "list[tuple[int, bytes]]") -> bool:
-    """Fetches damaged blobs again, by their hash alone. Returns whether all are whole now."""
+def repair(slot: str) -> bool:
+    """Fetches the damaged blobs of a slot again, by their hash alone. Returns whether all are whole now."""
     from heirloom.device import network
     from heirloom.device.updater import Updater
 
+    bad = damaged(slot) or []
     blobs = Blobs()
     try:
         network.connect()
         places = Updater().places()
+        heirloom_boot.forget("errors", "store", "cbor", "manifest", "blobs", "recovery", "run")
         for length, sha256 in bad:
+            remove(path_of(sha256))
             blobs.fetch(places, length, sha256, lambda done: None)
         return True
     except UpdateError as error:
@@ -78,27 +76,3 @@ def fall_over(state: "dict[str, Any]", slot: "Optional[str]", why: str) -> None:
     heirloom_boot.log(f"slot {slot} cannot run: {why}; " + (f"slot {other} runs instead" if other else "starting over"))
     heirloom_boot.change(a=other, f=None, t=None, y=None)
     machine.reset()
-
-
-def recover() -> None:
-    """Nothing can run: checks and installs, again and again, until something does. Ctrl-C reaches the REPL."""
-    from heirloom.device import network
-    from heirloom.device.run import progress
-    from heirloom.device.updater import Updater
-
-    wait_s = heirloom_boot.timing("check_after_s", _FIRST_WAIT_S)
-    while True:
-        try:
-            network.connect()
-            updater = Updater(progress, recovering=True)
-            release = updater.check()
-            if release and updater.install(release):
-                machine.reset()
-        except UpdateError as error:
-            print("heirloom: recovery:", error)
-        except OSError as error:
-            heirloom_boot.log(f"recovery: {error!r}")
-        print("heirloom: nothing is installed; press Ctrl-C for the REPL")
-        for _ in range(wait_s * 10):
-            time.sleep_ms(100)
-        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

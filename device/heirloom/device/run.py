@@ -1,8 +1,9 @@
 """What main.py does with the client before the application starts: check the slot, repair, install what is due."""
 
-import machine
+import time
 
 import heirloom_boot
+import machine
 
 from heirloom.device.errors import UpdateError
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ALIVE_S = 30
+_FIRST_WAIT_S = 5
+_LONGEST_WAIT_S = 600
 
 
 def before(abnormal: bool) -> None:
@@ -26,10 +29,9 @@ def before(abnormal: bool) -> None:
     mounted = heirloom_boot.exists("/app")
     if slot and (state["t"] or abnormal or not mounted):
         _check_slot(state, slot, mounted)
+        heirloom_boot.forget("errors", "run")
     if not slot:
-        from heirloom.device import recovery
-
-        recovery.recover()
+        _recover()
     checked = False
     if state["d"] or state["s"]:
         checked = check_and_install(bool(state["t"]))
@@ -47,7 +49,7 @@ def _check_slot(state: "dict[str, Any]", slot: str, mounted: bool) -> None:
         recovery.fall_over(state, slot, "its manifest is damaged")
     elif damaged:
         heirloom_boot.log(f"{len(damaged)} files of slot {slot} are damaged; fetching them again")
-        if not recovery.repair(damaged):
+        if not recovery.repair(slot):
             recovery.fall_over(state, slot, "its files are damaged")
     elif not mounted:
         raise RuntimeError("the release is intact but cannot be mounted")
@@ -55,20 +57,37 @@ def _check_slot(state: "dict[str, Any]", slot: str, mounted: bool) -> None:
         recovery.fall_over(state, state["a"], "its manifest is missing")
 
 
-def check_and_install(on_trial: bool) -> bool:
-    """One update check with the whole heap; installs and resets when there is something. Returns whether it completed."""
-    from heirloom.device import network
-    from heirloom.device.updater import Updater
+def _recover() -> None:
+    """Nothing can run: checks and installs, again and again, until something does. Ctrl-C reaches the REPL."""
+    wait_s = heirloom_boot.timing("check_after_s", _FIRST_WAIT_S)
+    while True:
+        check_and_install(False, True)
+        print("heirloom: nothing is installed; press Ctrl-C for the REPL")
+        for _ in range(wait_s * 10):
+            time.sleep_ms(100)
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    updater = Updater(progress)
+
+def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
+    """One update check with the whole heap; installs and resets when there is something. Returns whether it completed."""
+    completed = False
     try:
+        from heirloom.device import network
+        from heirloom.device.updater import Updater
+
+        updater = Updater(progress, recovering=recovering)
         network.connect()
-        release = updater.check()
+        try:
+            release = updater.check()
+        finally:
+            completed = updater.completed
         if release and not on_trial and updater.install(release):
             machine.reset()
-    except UpdateError as error:
-        heirloom_boot.log(str(error))
-    return updater.completed
+    except (UpdateError, OSError, MemoryError) as error:
+        heirloom_boot.forget("errors", "run")
+        print("heirloom:", error)
+    heirloom_boot.forget("errors", "run")
+    return completed
 
 
 def progress(done: int, total: int) -> None:

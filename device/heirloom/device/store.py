@@ -49,7 +49,10 @@ def read(path: str, limit: int = 16384) -> bytes:
     """At most `limit` bytes of a file; b"" when there is none."""
     try:
         with open(path, "rb") as file:
-            return file.read(limit)
+            # read(limit) would take that much memory whatever the file holds.
+            length = file.seek(0, 2)
+            file.seek(0)
+            return file.read(min(length, limit))
     except OSError:
         return b""
 

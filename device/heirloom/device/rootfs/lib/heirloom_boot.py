@@ -14,6 +14,7 @@ k [epoch, sequence] the owner said yes to.
 """
 
 import binascii
+import gc
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ ORDERLY, STARTED, HELD = 0, 1, 2  # the third number of a trial: only STARTED is
 _FAILED_KEPT = 4
 _HOME = "/heirloom/"
 _STATE = _HOME + "state"
+_PATH = [".frozen", "/lib", ""]  # "" last: at the root, it would take the folder /heirloom for the package
 _STATE_BYTES = 256  # littlefs keeps a file so small beside its name, and saves it on a full disk
 _LOG_HALF_BYTES = 2048
 _TRACEBACK_BYTES = 1024
@@ -206,16 +208,27 @@ class Watch:
 watch = Watch()
 
 
-def forget():
-    """Drops the client's modules, so that the next import loads the running release's own when it brings one."""
+def forget(*keep):
+    """Drops the client's modules, all but the named ones, which go on with less around them.
+
+    Without names, the next import loads the running release's own client when it brings one.
+    """
+    package = sys.modules.get("heirloom.device")
     for name in list(sys.modules):
-        if name.split(".")[0] == "heirloom":
-            del sys.modules[name]
+        last = name.split(".")[-1]
+        if name.split(".")[0] != "heirloom" or keep and last in keep + ("heirloom", "device"):
+            continue
+        del sys.modules[name]
+        if keep and hasattr(package, last):
+            delattr(package, last)
+    gc.collect()
 
 
 def client(name):
     """The module heirloom.device.NAME: the release's own client, or where that does not load the provisioned one."""
     forget()
+    if "/app" not in sys.path:
+        sys.path[:] = _PATH
     full = "heirloom.device." + name
     try:
         return __import__(full, None, None, (name,))
@@ -226,15 +239,15 @@ def client(name):
         log("the release's own client does not load: %r" % error)
         forget()
         try:
-            sys.path[:] = [".frozen", "/lib"]
+            sys.path[:] = _PATH
             return __import__(full, None, None, (name,))
         finally:
             sys.path[:] = path
 
 
 def mount(slot):
-    """Mounts the slot's release at /app and makes it the working directory."""
-    sys.path[:] = [".frozen", "/lib", ""]  # "" last: the folder /heirloom is not the package
+    """Mounts the slot's release at /app."""
+    sys.path[:] = _PATH
     appfs = __import__("heirloom.device.appfs", None, None, ("appfs",))
     os.chdir("/")
     try:
@@ -242,12 +255,11 @@ def mount(slot):
     except OSError:
         pass
     os.mount(appfs.AppFS(slot_path(slot)), "/app")
-    sys.path[:] = ["/app/lib", "/app", ".frozen", "/lib", ""]
-    os.chdir("/app")
+    sys.path[:] = ["/app/lib", "/app"] + _PATH
 
 
 def boot():
-    """What boot.py does."""
+    """What boot.py does. The working directory stays: the firmware looks there for main.py next."""
     state = load()
     if state and state["t"] and state["t"][2] == HELD:
         watch.start(-1)  # somebody is at the REPL and the watchdog of the trial may still run
@@ -280,6 +292,7 @@ def main(namespace):
         _hold()
         raise
     except Exception as error:
+        forget()  # it may be memory that is missing
         log("the client does not work: %r" % error)
         sys.print_exception(error)
     forget()
@@ -294,6 +307,7 @@ def _run(namespace):
     import machine
     import time
 
+    os.chdir("/app")
     started = time.ticks_ms()
     why = "the application returned"
     try:

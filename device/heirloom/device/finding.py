@@ -1,0 +1,84 @@
+"""From the places to the release that this device's channel points to, by verified metadata only.
+
+Loads the verification core; the caller drops it again (heirloom_boot.forget) before the next stage.
+"""
+
+from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, UpdateError
+from heirloom.device.places import Places
+from heirloom.device.store import FlashStore, FlashTables
+from heirloom.device.tuf import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from heirloom.device.http import Http
+    from heirloom.device.tuf import Target
+
+    # path, length in bytes, SHA-256, custom values: a target without the classes of the core.
+    Found = tuple[str, int, bytes, dict[str, Any]]
+
+
+def places(http: "Http", owner: "dict[str, Any]", device: "dict[str, Any]") -> Places:
+    """Where to look: the owner's own URL, then those that the trusted root names, then those of the provisioning."""
+    urls = [owner["url"]]
+    client = Client(FlashStore(), Places(http, []), 0)
+    try:
+        signed = client.value("root", "x-heirloom-urls")
+        urls += signed if isinstance(signed, list) else []
+    except UpdateError:
+        pass  # a damaged root is the business of the check
+    finally:
+        client.close()
+    urls += device.get("urls") or []
+    return Places(http, [url for url in urls if isinstance(url, str)], owner["tls_only"])
+
+
+def find(where: Places, board: str, channel: str, now: int) -> "Found":
+    """Brings the metadata up to date and returns the release target of a channel. Raises UpdateError.
+
+    When what a place delivers is refused, the next one is asked. The error is the first that says more than that nobody
+    answered.
+    """
+    first: "Optional[UpdateError]" = None
+    for _ in range(len(where)):
+        client = Client(FlashStore(), where, now, None, FlashTables())
+        try:
+            client.poll()
+            return _pointed(client, board, channel)
+        except UpdateError as error:
+            if first is None or first.code == E_NETWORK:
+                first = error
+            if error.code == E_NETWORK:
+                break  # all places were tried
+            where.next()
+        finally:
+            client.close()
+    raise first or UpdateError(E_NETWORK, "no place of the repository is known")
+
+
+def _pointed(client: Client, board: str, channel: str) -> "Found":
+    """The release target of a channel, on which both roles agree."""
+    pointer = client.find_target(f"channels/{board}/{channel}")
+    if pointer is None:
+        raise UpdateError(E_NOT_FOUND, f"the repository has no channel {channel} for {board}")
+    path = pointer.custom.get("release")
+    target = client.find_target(path) if isinstance(path, str) and path.startswith(f"releases/{board}/") else None
+    if target is None or target.sha256 != pointer.sha256 or target.length != pointer.length:
+        raise UpdateError(E_MIX, f"channel {channel} points to {path}, which releases-{board} does not list so")
+    return _found(target)
+
+
+def stepping_stone(where: Places, board: str, version: str, now: int) -> "Optional[Found]":
+    """The target of another release of the board, in metadata that find() brought up to date; None when it is not listed."""
+    client = Client(FlashStore(), where, now, None, FlashTables())
+    try:
+        client.poll()
+        target = client.find_target(f"releases/{board}/{version}.cbor")
+        return _found(target) if target else None
+    finally:
+        client.close()
+
+
+def _found(target: "Target") -> "Found":
+    return target.path, target.length, target.sha256, target.custom
