@@ -65,7 +65,9 @@ def test_nothing_is_tracked_that_is_built_or_secret(source_tree: Path) -> None:
 
 def test_every_dependency_is_pinned_for_make(source_tree: Path) -> None:
     project = tomllib.loads((source_tree / "pyproject.toml").read_text())
-    wanted = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    wanted = project["project"]["dependencies"] + [
+        item for group in project["dependency-groups"].values() for item in group
+    ]
     wanted += [item for extra in project["project"]["optional-dependencies"].values() for item in extra]
     lines = (source_tree / "constraints.txt").read_text().splitlines()
     pinned = {normalized(line.partition("==")[0]) for line in lines if "==" in line}
