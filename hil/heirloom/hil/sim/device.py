@@ -19,7 +19,7 @@ from heirloom.hil.sim.page import ControlPage, Word
 from heirloom.hil.sim.ports import port
 from heirloom.hil.sim.rawrepl import RawRepl
 from heirloom.hil.sim.settings import Settings
-from heirloom.hil.sim.supervisor import Power, Supervisor
+from heirloom.hil.sim.supervisor import Images, Power, Supervisor
 
 FLASH = "flash.bin"
 LOG = "console.log"
@@ -165,7 +165,7 @@ class SimDevice:
             self._console = Console(self.directory / LOG)
         self._console.event("power on")
         self._console.mark()
-        where = (self.directory / FLASH, self._page, self._console, self.tty)
+        where = (Images(self.directory / FLASH, scripts.rom()), self._page, self._console, self.tty)
         supervisor = Supervisor(port(self.board.chip, self.settings.clock), self._request, *where)
         supervisor.start(hold_repl=hold_repl)
         self._supervisor = supervisor
@@ -328,11 +328,9 @@ class SimDevice:
             "ssid": described.ssid,
             "password": described.password,
             "hosts": described.hosts,
-            "scripts": str(scripts.compiled()),
             "banner": f"MicroPython; {self.board.name} with {_CHIP_NAMES[self.board.chip]}",
         }
         return {
-            "scripts": config["scripts"],
             "heap": described.heap,
             "offset": layout.offset,
             "config": config,

@@ -60,13 +60,14 @@ class Launcher:
         self._channel: socket.socket | None = None
         self._owner = 0
 
-    def boot(self, request: Mapping[str, object], flash: int, page: int) -> BoardProcess:
+    def boot(self, request: Mapping[str, object], flash: int, page: int, rom: int) -> BoardProcess:
         """Start one boot.
 
         Args:
             request: As in zygote.py.
             flash: File descriptor of the flash image.
             page: File descriptor of the control page.
+            rom: File descriptor of the ROM (scripts.py).
 
         Raises:
             RigTrouble: The zygote does not answer.
@@ -74,7 +75,7 @@ class Launcher:
         ours, theirs = socket.socketpair()
         with self._lock, theirs:
             try:
-                pid, handle = self._ask(json.dumps(request).encode(), [theirs.fileno(), flash, page])
+                pid, handle = self._ask(json.dumps(request).encode(), [theirs.fileno(), flash, page, rom])
             except OSError as exc:
                 ours.close()
                 self._stop()

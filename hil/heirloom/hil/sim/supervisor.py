@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.hil.sim.console import Console
@@ -33,22 +34,36 @@ class Power(Enum):
     TROUBLE = "trouble"
 
 
+class Images(NamedTuple):
+    """The files that a board's memories are made of."""
+
+    flash: Path
+    rom: Path
+
+
 class Supervisor:
     """Runs boots of one board until it is switched off, its power is cut, or the rig fails.
 
     Args:
+        port: What the board's port of MicroPython does.
         request: Makes the request to the zygote from the reset cause.
-        flash: The flash image.
+        images: The files of flash and ROM.
         page: The control page; it stays over all boots.
         console: Where output goes.
         tty: Where the link to the serial port is made.
+
+    Attributes:
+        changed: Guards everything here, and is notified of every change.
+        power: Where the board stands.
+        trouble: Why nothing more can be expected of it, or None.
+        boots: How many boots there were.
     """
 
     def __init__(
         self,
         port: Port,
         request: Callable[[int], dict[str, object]],
-        flash: Path,
+        images: Images,
         page: ControlPage,
         console: Console,
         tty: Path,
@@ -57,7 +72,8 @@ class Supervisor:
         self._request = request
         self._page = page
         self._console = console
-        self._flash = os.open(flash, os.O_RDWR)
+        self._flash = os.open(images.flash, os.O_RDWR)
+        self._rom = os.open(images.rom, os.O_RDONLY)
         self._terminal = Terminal(tty)
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
@@ -289,7 +305,7 @@ class Supervisor:
         self._input.clear()
         self._ended_in_cr = False
         request = self._request(self._hardware_cause if cause is None else cause)
-        self._process = LAUNCHER.boot(request, self._flash, self._page.descriptor)
+        self._process = LAUNCHER.boot(request, self._flash, self._page.descriptor, self._rom)
         self._selector.register(self._process.console, selectors.EVENT_READ)
         self.boots += 1
 
@@ -312,7 +328,7 @@ class Supervisor:
     def _close(self) -> None:
         self._selector.close()
         self._terminal.close()
-        for descriptor in (self._wake_reader, self._wake_writer, self._flash):
+        for descriptor in (self._wake_reader, self._wake_writer, self._flash, self._rom):
             os.close(descriptor)
 
 

@@ -1,8 +1,8 @@
 """A program that has MicroPython loaded and forks one process for each boot of a simulated board.
 
 Starting a Python with the interpreter takes some 60 ms, a fork 2 ms. It runs alone in its process, with the standard
-library only: `python -I -S zygote.py CHANNEL LIBRARY`. For each request (a JSON object with `argv`, and three file
-descriptors: console, flash, control page) it answers with the process id and a file descriptor of the process.
+library only: `python -I -S zygote.py CHANNEL LIBRARY`. Each request is a JSON object and comes with four file
+descriptors: console, flash, control page, ROM. The answer is the process id and a file descriptor of the process.
 """
 
 import ctypes
@@ -15,9 +15,18 @@ import signal
 import socket
 import sys
 from types import ModuleType
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _MESSAGE_BYTES = 65536
+_PROGRAM = """
+import sys,uctypes,vfs
+rom=vfs.VfsRom(uctypes.bytearray_at({address},{length}))
+vfs.mount(rom,"/.sim")
+sys.path[:]=["/.sim"]
+import _sim_runner
+_sim_runner.run(rom,{config!r})
+"""
 
 
 def main() -> None:
@@ -26,7 +35,7 @@ def main() -> None:
     interpreter = _load(sys.argv[2])
     library = ctypes.CDLL(sys.argv[2])
     while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 3)
+        data, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 4)
         if not data:
             return
         process = os.fork()
@@ -61,7 +70,13 @@ def _reap() -> None:
 
 
 def _boot(
-    interpreter: ModuleType, library: ctypes.CDLL, request: dict[str, object], console: int, flash: int, page: int
+    interpreter: ModuleType,
+    library: ctypes.CDLL,
+    request: dict[str, Any],
+    console: int,
+    flash: int,
+    page: int,
+    rom: int,
 ) -> None:
     """Become the simulated board; never returns."""
     try:
@@ -69,32 +84,17 @@ def _boot(
         os.setsid()
         for descriptor in range(3):
             os.dup2(console, descriptor)
-        memories = [mmap.mmap(descriptor, 0) for descriptor in (flash, page)]
+        memories = [mmap.mmap(flash, 0), mmap.mmap(page, 0), mmap.mmap(rom, 0, flags=mmap.MAP_PRIVATE)]
         addresses = [ctypes.addressof(ctypes.c_char.from_buffer(memory)) for memory in memories]
-        for descriptor in (console, flash, page):
+        for descriptor in (console, flash, page, rom):
             os.close(descriptor)
         os.environ["TZ"] = "UTC"
-        os.environ["MICROPYPATH"] = f"{request['scripts']}:.frozen"
         os.chdir("/")
-        config = {**_config(request), "flash": addresses[0] + _offset(request), "page": addresses[1]}
-        program = f"import _sim_runner;_sim_runner.run({config!r})"
+        config = {**request["config"], "flash": addresses[0] + request["offset"], "page": addresses[1]}
+        program = _PROGRAM.format(address=addresses[2], length=len(memories[2]), config=config)
         interpreter.run_main(["micropython", "-X", f"heapsize={request['heap']}", "-c", program])
     finally:
         os._exit(1)
-
-
-def _config(request: dict[str, object]) -> dict[str, object]:
-    config = request["config"]
-    if not isinstance(config, dict):
-        raise TypeError("config")
-    return config
-
-
-def _offset(request: dict[str, object]) -> int:
-    offset = request["offset"]
-    if not isinstance(offset, int):
-        raise TypeError("offset")
-    return offset
 
 
 def _set_signals(library: ctypes.CDLL) -> None:

@@ -23,15 +23,15 @@ _MODE_RAW = const(1)
 _scope = {}
 
 
-def run(config):
+def run(rom, config):
     """Never returns: the process ends by a reset, a power cut, or from outside."""
     global _scope
     import __main__
 
-    host_files = vfs.VfsPosix(config["scripts"])
     banner = config["banner"]
     _prepare(config)
     config = None
+    vfs.umount("/.sim")
     sys.path[:] = ["", ".frozen", "/lib"]
     os.chdir("/")
     builtins.execfile = _execfile  # every port has it, but the unix port
@@ -41,7 +41,7 @@ def run(config):
     for name in [name for name in sys.modules if name.startswith("_sim_")]:
         del sys.modules[name]
     if _run_scripts():
-        _repl(host_files, banner)
+        _repl(rom, banner)
     _sim_machine._exit(_EXIT_SOFT_RESET)
 
 
@@ -109,8 +109,8 @@ def _execfile(path, *scopes):
     exec(code, *(scopes or (_scope,)))
 
 
-def _repl(host_files, banner):
-    vfs.mount(host_files, "/.sim")
+def _repl(rom, banner):
+    vfs.mount(rom, "/.sim")
     sys.path.insert(0, "/.sim")
     import _sim_repl
 
