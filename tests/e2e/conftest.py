@@ -115,16 +115,17 @@ def world(founded: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def _make_flashes(made: World) -> None:
-    directory = made.directory / "device"
-    unit = Unit.blank(directory, made.wire.port)
-    unit.provision(made.shops["1.0.0"])
+    shop = made.shops["1.0.0"]
+    with shop.at_work():
+        unit = Unit.new(shop, made.wire.port)
+        unit.provision(shop)
     for version in ("1.0.0", "1.1.0"):
         made.serve(version)
         unit.power_on()
         unit.wait_for(f"weather {version} starting")
         unit.wait_for(CONFIRMED)
         unit.power_off()
-        made.flashes[version] = (directory / "flash.bin").read_bytes()
+        made.flashes[version] = (unit.sim.directory / "flash.bin").read_bytes()
     unit.sim.close()
 
 

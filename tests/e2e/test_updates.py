@@ -89,11 +89,8 @@ def test_an_idle_poll_moves_at_most_one_kibibyte(world: World, new_unit: NewUnit
     world.serve("1.1.0")
     unit.power_on()
     unit.wait_for(STARTING)
-    mark = world.wire.mark()
-    for _ in range(2):
-        unit.wait_for(r"check: ")
+    traffic = world.wire.wait_for_polls(world.wire.mark(), 2)
     unit.power_off()
-    traffic = world.wire.since(mark)
     assert [one.status for one in traffic.exchanges] == [304, 304]
     for one in traffic.exchanges:
         assert "timestamp.json" in one.path
@@ -106,11 +103,9 @@ def test_a_failed_release_is_not_fetched_again(world: World, new_unit: NewUnit) 
     unit.power_on()
     unit.wait_for(r"back to the one before")
     unit.wait_for(r"weather 1\.1\.0 starting")
-    mark = world.wire.mark()
-    unit.wait_for(r"check: ")
-    unit.wait_for(r"check: ")
+    traffic = world.wire.wait_for_polls(world.wire.mark(), 3)
     report = unit.report()
     assert report["active"]["version"] == "1.1.0"
     assert report["trial"] is None
-    assert not world.wire.since(mark).blobs()
+    assert not traffic.blobs()
     assert "KeyError: storm_drop_hpa" in report["traceback"]

@@ -9,10 +9,12 @@ from heirloom.cli.errors import UsageError
 from heirloom.cli.groups import group
 from heirloom.cli.output import confirm, emit, note, progress
 from heirloom.cli.project import Project
+from heirloom.hil.demo.command import demo
 
 
 def register(app: typer.Typer) -> None:
-    """Add `device` to the program."""
+    """Add `demo` and `device` to the program."""
+    app.command("demo")(demo)
     device = group(app, "device", "Devices: make, provision, boot and look at them.")
     device.command("new")(new_command)
     device.command("provision")(provision_command)

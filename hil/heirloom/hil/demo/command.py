@@ -30,7 +30,7 @@ def demo(
         else:
             directory = keep.absolute()
             directory.mkdir(parents=True, exist_ok=True)
-        document = _tell(directory, silent=current().json or current().capture)
+        document = _tell(directory, silent=current().json or current().capture, guide=keep is not None)
     if current().json or current().capture:
         output.emit(document)
     if keep is not None:
@@ -39,8 +39,8 @@ def demo(
         raise typer.Exit(1)
 
 
-def _tell(directory: Path, *, silent: bool) -> dict[str, object]:
-    """The story, in `directory`; returns it as data."""
+def _tell(directory: Path, *, silent: bool, guide: bool) -> dict[str, object]:
+    """The story, in `directory`; returns it as data. guide: leave directions for who looks at it later."""
     from rich.console import Console
 
     from heirloom.hil.demo.narrator import Narrator
@@ -48,8 +48,9 @@ def _tell(directory: Path, *, silent: bool) -> dict[str, object]:
     from heirloom.hil.demo.story import Story
 
     narrator = Narrator(None if silent else Console(highlight=False))
-    with stage(directory) as (workshop, wire, unit):
-        leave_guide(workshop)
-        Story(narrator, workshop, wire, unit).tell()
+    with stage(directory) as (workshop, wire):
+        if guide:
+            leave_guide(workshop)
+        Story(narrator, workshop, wire).tell()
     narrator.conclude()
     return narrator.document()

@@ -4,22 +4,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from heirloom.hil.demo.steps import HOST, Unit, Workshop
+from heirloom.cli.files import write_atomic
+from heirloom.hil.demo.steps import DEVICE, HOST, Workshop
 from heirloom.hil.demo.wire import Wire
 
 GUIDE = "README.txt"
 
 
 @contextmanager
-def stage(directory: Path) -> Iterator[tuple[Workshop, Wire, Unit]]:
-    """A workshop, a wire and a blank unit in `directory`."""
+def stage(directory: Path) -> Iterator[tuple[Workshop, Wire]]:
+    """A workshop in `directory`, at work, and a wire."""
     workshop = Workshop(directory, f"http://{HOST}/")
     with workshop.at_work(), Wire() as wire:
-        unit = Unit.blank(directory / "device", wire.port)
-        try:
-            yield workshop, wire, unit
-        finally:
-            unit.sim.close()
+        yield workshop, wire
 
 
 def leave_guide(workshop: Workshop) -> None:
@@ -29,7 +26,7 @@ def leave_guide(workshop: Workshop) -> None:
         "",
         "  project/   heirloom.toml, the application, the repository that was published",
         "  keys/      the encrypted keys; throw them away with the rest",
-        "  device/    the simulated device: its flash and everything it said (console.log)",
+        f"  project/.heirloom/devices/{DEVICE}/   the simulated device: its flash and all it said (console.log)",
         "",
         "To go on with it:",
         "",
@@ -37,7 +34,7 @@ def leave_guide(workshop: Workshop) -> None:
         f"  export HEIRLOOM_KEYS={workshop.keys_dir}",
         f"  export HEIRLOOM_PASSPHRASE={workshop.passphrase}",
         "  heirloom release list",
-        "  heirloom status",
+        f"  heirloom device status {DEVICE}",
         "",
     ]
-    (workshop.directory / GUIDE).write_text("\n".join(lines), encoding="utf-8")
+    write_atomic(workshop.directory / GUIDE, "\n".join(lines).encode(), mode=0o600)

@@ -1,5 +1,6 @@
 """What the story is made of: a maker's workshop, worked by the program's own commands, and the device of an owner."""
 
+import ast
 import json
 import os
 import re
@@ -11,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomlkit
 
 from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.cli.main import call
 from heirloom.cli.project import FILE_NAME, KEYS_VARIABLE, PROJECT_VARIABLE, Project
-from heirloom.hil.provision import Identity, Network, build_filesystem
-from heirloom.hil.sim import SSID, DeviceTimeout, SimDevice
+from heirloom.hil import devices
+from heirloom.hil.sim import DeviceTimeout, SimDevice
 from heirloom.signing import passphrases
 from heirloom.signing.repository import Repository
 from heirloom.signing.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
@@ -27,6 +28,7 @@ from heirloom.signing.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 PRODUCT = "weather"
 BOARD = "SIM_RPI_PICO_W"
 CHANNEL = "stable"
+DEVICE = "garden"
 HOST = "updates.weather.example"  # the device resolves it to the wire
 MIRROR = "http://weather.friend.example/"  # the second place, which every product must name; never needed here
 
@@ -177,26 +179,16 @@ class Unit:
         self.sim = sim
 
     @classmethod
-    def blank(cls, directory: Path, wire_port: int) -> "Unit":
-        """A unit with an erased flash, for which the repository's name leads to the wire."""
-        return cls(SimDevice.create(directory, BOARD, name="garden", hosts={HOST: f"127.0.0.1:{wire_port}"}))
+    def new(cls, workshop: Workshop, wire_port: int) -> "Unit":
+        """A blank unit, for which the name of the repository's host leads to the wire."""
+        host = f"{HOST}=127.0.0.1:{wire_port}"
+        made = workshop.heirloom("device", "new", DEVICE, "--host", host)
+        return cls(SimDevice(Path(made["directory"])))
 
     def provision(self, workshop: Workshop) -> None:
-        """Give it the client, the product's first root, an identity, and times that suit a story."""
-        root = workshop.repository.read("1.root.json")
-        if root is None:
-            raise HeirloomError("the repository has no first root")
-        image = build_filesystem(
-            self.sim.board,
-            PRODUCT,
-            root,
-            [workshop.url],
-            CHANNEL,
-            Identity.new(self.sim.id),
-            _TIMING,
-            networks=[Network(SSID)],
-        )
-        self.sim.write_filesystem(image)
+        """Give it the client, the product's root and a network; its times suit a story."""
+        times = [word for key, seconds in _TIMING.items() for word in ("--timing", f"{key}={seconds}")]
+        workshop.heirloom("device", "provision", DEVICE, *times)
 
     def power_on(self) -> None:
         """Let it start as after a power cut."""
@@ -249,21 +241,20 @@ class Unit:
         self.sim.wait_off(_PATIENCE_S)
         return self.sim.flash.operations
 
-    def damaged_files(self, slot: str) -> list[Any]:
-        """Which files of a slot do not have their hash, found by the device itself; it is off afterwards."""
-        return cast("list[Any]", self._ask(f"heirloom_boot.client('recovery').damaged({slot!r})"))
-
     def report(self) -> dict[str, Any]:
-        """What the device says about itself; it is off afterwards."""
-        return cast("dict[str, Any]", self._ask("heirloom_boot.client('status').report()"))
+        """What the device says about itself (`heirloom device status`); it is off afterwards."""
+        self.power_off()
+        return devices.report(self.sim, _PATIENCE_S)
 
-    def _ask(self, expression: str) -> Any:
-        """What an expression gives at the device's REPL, which a tool reaches after a fresh start."""
+    def damaged_files(self, slot: str) -> Any:
+        """The files of a slot that do not have their hash, found by the device itself; it is off afterwards.
+
+        None when even the manifest is damaged.
+        """
         self.power_off()
         self.sim.power_on(hold_repl=True)
         try:
-            return json.loads(self.sim.exec(f"import heirloom_boot, json\nprint(json.dumps({expression}))"))
-        except ValueError as exc:
-            raise RigTrouble(f"the device's answer is no JSON: {exc}") from exc
+            found = self.sim.exec(f"import heirloom_boot\nprint(heirloom_boot.client('recovery').damaged({slot!r}))")
         finally:
             self.power_off()
+        return ast.literal_eval(found.strip())

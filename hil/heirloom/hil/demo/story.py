@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Story:
     narrator: Narrator
     workshop: Workshop
     wire: Wire
-    unit: Unit
+    unit: Unit = field(init=False)
 
     def tell(self) -> None:
         """All chapters, in order.
@@ -38,15 +39,11 @@ class Story:
             HeirloomError: Something broke that no claim covers.
         """
         self._chapter("A maker makes keys and publishes 1.0.0", keys_and_first_release)
-        with self.workshop.serving() as url:
+        self.unit = Unit.new(self.workshop, self.wire.port)
+        with closing(self.unit.sim), self.workshop.serving() as url:
             self.wire.upstream = url
-            self._chapter("A blank unit is provisioned and boots", first_boot)
-            self._chapter("1.1.0 is published: found, verified, installed, confirmed", good_update)
-            self._chapter("Nothing is new", idle)
-            self._chapter("1.2.0 is published, and crashes", bad_update)
-            self._chapter("1.3.0 is published, and an attacker stands between device and server", attacks)
-            self._chapter("The power fails in the middle of the update", power_cut)
-            self._chapter("The next good release installs", next_good_release)
+            for title, told in _CHAPTERS:
+                self._chapter(title, told)
 
     def _chapter(self, title: str, told: Callable[["Story"], None]) -> None:
         with self.narrator.chapter(title):
@@ -99,7 +96,7 @@ def first_boot(story: Story) -> None:
     """A blank unit becomes a device that runs the application."""
     narrator, unit = story.narrator, story.unit
     unit.provision(story.workshop)
-    narrator.say("the client, the product's root of trust and a network: nothing else goes onto the unit")
+    narrator.say("heirloom device new, provision: the client, the root of trust and a network, no release yet")
     with narrator.waiting("it fetches its first release"):
         unit.power_on()
         line = unit.wait_for(_STARTING)
@@ -263,3 +260,14 @@ def repaired(target: Path) -> Path:
             raise HeirloomError(f"the example application changed: {name} has no {wrong}")
         (target / name).write_text(text.replace(wrong, right), encoding="utf-8")
     return target
+
+
+_CHAPTERS = (
+    ("A blank unit is provisioned and boots", first_boot),
+    ("1.1.0 is published: found, verified, installed, confirmed", good_update),
+    ("Nothing is new", idle),
+    ("1.2.0 is published, and crashes", bad_update),
+    ("1.3.0 is published, and an attacker stands between device and server", attacks),
+    ("The power fails in the middle of the update", power_cut),
+    ("The next good release installs", next_good_release),
+)
