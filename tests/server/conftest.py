@@ -4,6 +4,8 @@ import hashlib
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,13 +31,20 @@ from tuf.ngclient.fetcher import FetcherInterface  # noqa: TC002 - dataclasses a
 
 from heirloom.cli.main import call, run
 from heirloom.cli.project import Project
-from heirloom.server.serve import serving
 from heirloom.server.store import Store
 from heirloom.signing import founding, keyfile
 from heirloom.signing.metadata import utc_now
 
 BOARD = "TESTBOARD"
 RELEASES, CHANNELS = f"releases-{BOARD}", f"channels-{BOARD}"
+_SERVER = """
+import sys
+from pathlib import Path
+from heirloom.server.serve import listen, make_server, run, url_of
+listener = listen("127.0.0.1", 0)
+print(url_of(listener), flush=True)
+run(make_server(Path(sys.argv[1])), listener)
+"""
 STABLE = f"channels/{BOARD}/stable"
 
 
@@ -140,10 +149,17 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """One server for all tests, and the link to the folder that it serves."""
+    """One server for all tests, and the link to the folder that it serves.
+
+    It is a process of its own: tests here fork, which a process with threads should not.
+    """
     link = tmp_path_factory.mktemp("server") / "served"
-    with serving(link) as url:
-        yield link, url
+    with subprocess.Popen([sys.executable, "-c", _SERVER, str(link)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield link, process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
