@@ -7,7 +7,7 @@ from typing import Any
 import cbor2
 import pycddl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signing_product import Product
 
@@ -38,11 +38,13 @@ def decodes(data: bytes) -> bool:
     return True
 
 
-names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}", fullmatch=True)
+names = st.text("aZ09_.+-", min_size=1, max_size=64).filter(lambda name: name[0] not in ".+-")
 numbers = st.integers(0, MAX_NUMBER)
 hashes = st.binary(min_size=32, max_size=32)
-texts = st.text(st.characters(codec="utf-8"), max_size=40)
-segments = st.text(st.characters(codec="utf-8", exclude_characters="/\\", exclude_categories=["Cc", "Cs"]), min_size=1)
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+# The other processes of this machine must not decide whether a test passes.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+segments = st.text("abcXYZ.._- é漢😀", min_size=1, max_size=12)
 paths = (
     st.lists(segments.filter(lambda segment: segment not in (".", "..")), min_size=1, max_size=3)
     .map("/".join)
@@ -81,6 +83,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
 
 
+@unhurried
 @given(manifests())
 def test_what_the_encoder_writes_the_schema_accepts(schema: pycddl.Schema, manifest: Manifest) -> None:
     data = manifest.encode()
@@ -88,6 +91,7 @@ def test_what_the_encoder_writes_the_schema_accepts(schema: pycddl.Schema, manif
     assert Manifest.decode(data).encode() == data
 
 
+@unhurried
 @given(manifests())
 def test_the_encoding_is_cbor2s_canonical_one(manifest: Manifest) -> None:
     data = manifest.encode()
@@ -170,7 +174,7 @@ def test_schema_and_decoder_refuse_the_same(schema: pycddl.Schema, data: Callabl
     assert not decodes(data())
 
 
-@settings(max_examples=300)
+@settings(unhurried, max_examples=300)
 @given(
     st.sampled_from(sorted(FIELDS)[1:]),
     st.none()

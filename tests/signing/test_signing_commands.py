@@ -291,7 +291,9 @@ WRONG: list[tuple[Prepare, list[str], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("prepare", "argv", "code", "message"), WRONG, ids=lambda value: getattr(value, "__name__", str(value)[:40]))
+@pytest.mark.parametrize(
+    ("prepare", "argv", "code", "message"), WRONG, ids=lambda value: getattr(value, "__name__", str(value)[:40])
+)
 def test_wrong_input_gets_one_clear_line(
     product: Product,
     quick_keys: None,

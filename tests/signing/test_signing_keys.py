@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from securesystemslib.signer import Signer
 from signing_product import BOARD, PASSPHRASE, Product
@@ -78,6 +78,7 @@ def test_opening_costs_an_attacker_much_and_a_person_little(strong_store: KeySto
     assert 0.01 < time.process_time() - begin < 0.3
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(min_size=1, max_size=20).filter(lambda text: "\0" not in text and text.isprintable()))
 def test_only_the_passphrase_opens(passphrase: str) -> None:
     key = ed25519.Ed25519PrivateKey.generate()

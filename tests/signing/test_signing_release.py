@@ -14,7 +14,7 @@ from signing_product import APP, BOARD, OTHER, PASSPHRASE, Product, write_app
 
 from heirloom.boards import load as load_board
 from heirloom.cli.errors import HeirloomError, UsageError
-from heirloom.signing import build, compiler, endorse, overview, release, source
+from heirloom.signing import build, compiler, endorse, online, overview, release, source
 from heirloom.signing.metadata import next_role, sign, to_bytes, utc_now
 
 RELEASES = f"releases-{BOARD}"
@@ -323,8 +323,6 @@ def test_a_second_holder_adds_a_signature(product: Product) -> None:
     refreshed = next_role(first_role, RELEASES, utc_now())
     sign(refreshed, product.signers(RELEASES)[RELEASES])
     changed = {"2.targets.json": to_bytes(targets), f"2.{RELEASES}.json": to_bytes(refreshed)}
-    from heirloom.signing import online
-
     product.write(online.refresh(product.repository, changed, product.signers(), utc_now()))
     built = product.build("1.0.0")
     uris = product.project.signing[RELEASES]
@@ -459,3 +457,16 @@ def test_verifying_a_build_finds_any_damage(product: Product) -> None:
 
 def test_source_files_are_sorted_and_relative(app: Path) -> None:
     assert [file.path for file in source.collect(app)] == ["lib/sensor.py", "main.py"]
+
+
+def test_a_build_of_another_epoch_is_not_signed(product: Product) -> None:
+    product.build("1.0.0")
+    targets = next_role(product.repository.targets(), "targets", utc_now())
+    targets.signed.unrecognized_fields["x-heirloom-epoch"] = 1
+    sign(targets, product.signers("targets")["targets"])
+    product.write(
+        online.refresh(product.repository, {"2.targets.json": to_bytes(targets)}, product.signers(), utc_now())
+    )
+    with pytest.raises(HeirloomError, match="was built for epoch 0, now is 1"):
+        endorse.sign(product.project, release.load(product.project, BOARD, "1.0.0"))
+    assert product.build("1.1.0").manifest.order == (1, 1)
