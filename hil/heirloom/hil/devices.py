@@ -16,7 +16,14 @@ from heirloom.hil.sim.device import LOG
 CONFIRMED = r"heirloom: release .* confirmed"
 _IDENTITY = "identity.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_REPORT = "import json\nfrom heirloom.device import status\nprint(json.dumps(status.report()))"
+# The client sets the path when it mounts a release; before that, the folder /heirloom hides the package heirloom.
+_REPORT = """
+import json, sys
+if sys.path[0] == "":
+    sys.path.append(sys.path.pop(0))
+from heirloom.device import status
+print(json.dumps(status.report()))
+"""
 _LOG = """
 for half in ("/heirloom/log.old", "/heirloom/log"):
     try:

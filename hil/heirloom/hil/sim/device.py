@@ -175,8 +175,8 @@ class SimDevice:
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.stop()
-        if self._console is not None:
-            self._console.event("power off")
+            if self._console is not None:
+                self._console.event("power off")
         self._lock.release()
 
     def power_cycle(self, *, hold_repl: bool = False) -> None:
