@@ -6,6 +6,7 @@ import time
 import tomllib
 import zlib
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -235,9 +236,9 @@ def test_killed_at_any_step_it_can_be_finished(
         was_whole = Repository(folder / "repository").exists
         assert founding.unfinished(folder) in ([answers] if (folder / "heirloom.toml").exists() else [answers, None])
         before = (folder / "repository" / "metadata" / "1.root.json").read_bytes() if was_whole else b""
-        project = founding.found(folder, answers, PASSPHRASE, NOW)
+        project = founding.found(folder, answers, PASSPHRASE, NOW + timedelta(hours=1))
         assert founding.unfinished(folder) is None
-        Repository(folder / "repository", store.anchor()).check(NOW)
+        Repository(folder / "repository", store.anchor()).check(NOW + timedelta(hours=1))
         assert (folder / "repository" / "metadata" / "1.root.json").read_bytes().startswith(before)
         assert store.names() == sorted(name for role in roles.product_roles([BOARD]) for name in roles.key_names(role))
         for role in project.signing:

@@ -70,6 +70,15 @@ def test_versions_go_up_by_one_and_roles_stay(product: Product) -> None:
     assert product.repository.snapshot().signed.version == product.repository.timestamp().signed.version == 2
 
 
+def test_a_next_version_starts_unsigned_and_leaves_the_current_one_alone(product: Product) -> None:
+    before = product.repository.role(RELEASES)
+    bytes_before = to_bytes(before)
+    after = next_role(before, RELEASES, utc_now())
+    assert after.signatures == {}
+    assert after.signed.version == 2
+    assert to_bytes(before) == bytes_before
+
+
 def test_without_changes_only_the_timestamp_is_new(product: Product) -> None:
     files = refresh(product, {})
     assert list(files) == ["timestamp.json"]
