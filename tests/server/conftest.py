@@ -40,10 +40,8 @@ RELEASES, CHANNELS = f"releases-{BOARD}", f"channels-{BOARD}"
 _SERVER = """
 import sys
 from pathlib import Path
-from heirloom.server.serve import listen, make_server, run, url_of
-listener = listen("127.0.0.1", 0)
-print(url_of(listener), flush=True)
-run(make_server(Path(sys.argv[1])), listener)
+from heirloom.server.serve import listen, make_server, run
+run(make_server(Path(sys.argv[1])), listen("127.0.0.1", 0), lambda url: print(url, flush=True))
 """
 STABLE = f"channels/{BOARD}/stable"
 

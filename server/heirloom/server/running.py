@@ -64,9 +64,7 @@ def _keys_are_here(project: Project) -> bool:
 
 
 def _serve(folder: Path, listener: socket.socket, *, log: bool) -> None:
-    server = serve.make_server(folder, log=log)
-    _say(serve.url_of(listener))
-    serve.run(server, listener)
+    serve.run(serve.make_server(folder, log=log), listener, _say)
 
 
 def _say(url: str) -> None:

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,8 +84,14 @@ def make_server(repository: Path, *, log: bool = False) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def run(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is being answered and return."""
+def run(server: uvicorn.Server, listener: socket.socket, announce: Callable[[str], object]) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is being answered and return.
+
+    Args:
+        server: From `make_server`.
+        listener: From `listen`.
+        announce: Called with the base URL, when stopping and asking both work.
+    """
 
     def stop(*_: object) -> None:
         server.should_exit = True
@@ -93,6 +99,7 @@ def run(server: uvicorn.Server, listener: socket.socket) -> None:
     # uvicorn raises the signal again when it is done; these make that harmless.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        announce(url_of(listener))
         server.run(sockets=[listener])
     finally:
         for number, handler in before.items():
