@@ -8,10 +8,11 @@ import hashlib
 import io
 import json
 
+from heirloom.device.compat import const
 from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
 from heirloom.device.jsonscan import BEGIN, DONE, END, KEY, Scanner, Unordered
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Iterator, Optional
 

@@ -1,9 +1,10 @@
 """A metadata file on its way from the fetcher to the store, never longer than allowed (endless data attack)."""
 
 from heirloom.device.canonical import Document
+from heirloom.device.compat import const
 from heirloom.device.errors import E_LENGTH, UpdateError
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from heirloom.device.protocols import Buffer, Store, Stream, Temporary
 

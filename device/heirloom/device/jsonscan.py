@@ -4,20 +4,16 @@ One pass, no recursion, small fixed buffers. Refused: what RFC 8259 refuses, num
 most 18 digits, byte-order marks, invalid UTF-8, lone surrogates, nesting beyond 32, members of one object
 that are not in ascending order of their names (so none occurs twice).
 
-Two viper functions do the work over an array of state words. They return an event wherever something rare
-or interesting comes up, and `Scanner.step` goes on from there.
+Two viper functions do the work over an array of state words, led by tables (in viper a table is far smaller
+than comparisons). They return an event wherever something rare or interesting comes up, and `Scanner.step`
+goes on from there.
 """
 
 from array import array
 
+from heirloom.device import compat as micropython
+from heirloom.device.compat import const, ptr8, ptr32
 from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
-
-try:
-    import micropython
-    from micropython import const
-except ImportError:
-    from heirloom.device import compat as micropython  # type: ignore[no-redef]
-    from heirloom.device.compat import const, ptr8, ptr32
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -31,23 +27,22 @@ _BUFFER = const(256)  # bytes
 _FULL = const(252)  # of the output buffer: one step emits at most three bytes
 _MAX_NAMES = const(4096)  # bytes: names of the members on the way from the top to here
 
-# Events. Those from END on are for the caller of step().
+# Events, first those for the caller of step().
 _GO = const(0)  # nothing: go on
-_MORE = const(1)
-_FLUSH = const(2)
-_ESCAPE = const(3)
-_HIGH = const(4)  # a byte above 0x7F in a string
-_LITERAL = const(5)
-_GROW = const(6)  # names need more room
-_BAD = const(7)
-_BAD_DEPTH = const(8)
-_BAD_NUMBER = const(9)
-_TWICE = const(10)
-_UNORDERED = const(11)
-END = const(12)  # a value ended at position()
-KEY = const(13)  # the name of a member was read: key()
-BEGIN = const(14)  # a value begins at position()
-DONE = const(15)  # the whole slice was read
+END = const(1)  # a value ended at position()
+KEY = const(2)  # the name of a member was read: key()
+BEGIN = const(3)  # a value begins at position()
+DONE = const(4)  # the whole slice was read
+_MORE = const(5)
+_FLUSH = const(6)
+_GROW = const(7)  # names need more room
+_ESCAPE = const(8)
+_HIGH = const(9)  # a byte above 0x7F in a string
+_WORD = const(10)  # true, false, null or a minus
+_BAD = const(11)
+_BAD_NUMBER = const(12)
+_BAD_DEPTH = const(13)
+_UNORDERED = const(14)
 
 # Words of the state.
 _I = const(0)  # next byte of the input buffer
@@ -57,61 +52,73 @@ _STATE = const(3)
 _DEPTH = const(4)
 _AFTER = const(5)  # the state after a value in the innermost container
 _BASE = const(6)  # where in the buffer of names the last name in this object lies
-_LENGTH = const(7)  # and its length, or _NONE
+_LENGTH = const(7)  # and its length
 _P = const(8)  # length of the name being read
 _GREATER = const(9)  # whether it is known to come after the last one
-_DIGITS = const(10)
-_WATCH = const(11)  # END, KEY and BEGIN are reported where fewer containers than this are open
-_BEGUN = const(12)  # whether BEGIN was reported for the value that comes
-_EMIT = const(13)
-_RAW = const(14)  # the input is the unescaped text of a string
-_ROOM = const(15)  # size of the buffer of names
-_ORDERED = const(16)  # whether the order of names is checked
+_LAX = const(10)  # whether any order of names will do
+_DIGITS = const(11)
+_WATCH = const(12)  # END, KEY and BEGIN are reported where fewer containers than this are open
+_BEGUN = const(13)  # whether BEGIN was reported for the value that comes
+_EMIT = const(14)  # _EMITS or 0
+_TEXT = const(15)  # 15; 0 while the input is the unescaped text of a string
+_ROOM = const(16)  # size of the buffer of names
 _WORDS = const(17)
 
-_NONE = const(65536)
-
-# States: what is expected. A comma leads from the fifth to the first, from the sixth to the third.
+# States: what is expected.
 _VALUE = const(0)
 _FIRST_VALUE = const(1)  # or the end of the array
-_FIRST_NAME = const(3)  # or the end of the object; 2: only a name
+_NAME = const(2)
+_FIRST_NAME = const(3)  # or the end of the object
 _NEXT_VALUE = const(4)  # a comma or the end of the array
 _NEXT_NAME = const(5)  # a comma or the end of the object
 _FINISHED = const(6)
 _COLON = const(7)
-_MINUS = const(8)  # a digit, after a minus
-_ZERO = const(9)  # no digit
-_NUMBER = const(10)  # perhaps more digits
-_STRING = const(11)
-_NAME_STRING = const(12)
+_ZERO = const(8)  # no digit
+_NUMBER = const(9)  # perhaps more digits
+_STRING = const(10)
+_NAME_STRING = const(11)
 
-# What to do, by state (rows) and class of the byte (columns). Capitals begin a value.
-_COLUMNS = const(14)
+# What to do, by state (rows) and class of the byte (columns): `":,{}[]`, 0, 1 to 9, `-tfn`, `.eE`, white space, others.
+_COLUMNS = const(13)
 _GRAMMAR = (
-    b"S..O.A.MZDL.w."
-    b"S..O.AxMZDL.w."
-    b"n...........w."
-    b"n...x.......w."
-    b"..,...x.....w."
-    b"..,.x.......w."
-    b"............w."
-    b".:..........w."
-    b"bbbbbbbbzdbbbb"
-    b"eeeeeeee..ebee"
-    b"eeeeeeeeddebee"
+    b"S00O0A0ZDL0I0"
+    b"S00O0AFZDL0I0"
+    b"N0000000000I0"
+    b"N000F000000I0"
+    b"00H000F0000I0"
+    b"00M0F000000I0"
+    b"00000000000I0"
+    b"0K000000000I0"
+    b"EEEEEEE00EREE"
+    b"EEEEEEEGGEREE"
 )
-_CLASSES = bytearray(b"\x0d" * 128)
-for _class, _bytes in enumerate((b'"', b":", b",", b"{", b"}", b"[", b"]", b"-", b"0", b"123456789", b"tfn", b".eE", b" \n\r\t")):
-    for _byte in _bytes:
-        _CLASSES[_byte] = _class
+_WHITE = const(9)  # I
+# By the low four bits of those letters: flags, and the next state (or with _STOPS the event).
+#          0   A   R   S   D   E   F   G   H   I   Z   K   L   M   N   O
+_FLAGS = b"\x08\x27\x08\x07\x17\x80\xc3\x13\x03\x01\x07\x03\x0c\x03\x03\x27"
+_NEXTS = b"\x0b\x01\x0c\x0a\x09\x00\x00\x09\x00\x00\x08\x00\x0a\x02\x0b\x03"
+_TAKES = const(1)  # the byte
+_EMITS = const(2)
+_BEGINS = const(4)  # a value
+_STOPS = const(8)
+_COUNTS = const(16)  # a digit
+_OPENS = const(32)  # a container
+_CLOSES = const(64)
+_ENDS = const(128)  # a value
 
-_ESCAPES = {0x22: b'"', 0x5C: b"\\", 0x2F: b"/", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
-_LITERALS = {0x74: b"true", 0x66: b"false", 0x6E: b"null"}
+# By byte: in the low four bits the column of the grammar, in the high ones the event in a string.
+_CLASSES = bytearray(b"\xbc" * 32 + b"\x0c" * 96 + b"\x9c" * 128)
+_SPECIAL = b'"\x10\\\x8c:\x01,\x02{\x03}\x04[\x05]\x060\x07-\x09t\x09f\x09n\x09.\x0ae\x0aE\x0a \x0b\t\xbb\n\xbb\r\xbb'
+for _at in range(0, len(_SPECIAL), 2):
+    _CLASSES[_SPECIAL[_at]] = _SPECIAL[_at + 1]
+_CLASSES[0x31:0x3A] = b"\x08" * 9
+
+_ESCAPES = b'""\\\\//b\bf\fn\nr\rt\t'
+_WORDS_OF = {0x74: b"true", 0x66: b"false", 0x6E: b"null"}
 _COMPLAINTS = {
     _BAD: "is not JSON",
-    _BAD_DEPTH: "is nested too deep",
     _BAD_NUMBER: "has a number that is not an integer of at most 18 digits",
-    _TWICE: "has two members of one name",
+    _BAD_DEPTH: "is nested too deep",
 }
 
 
@@ -122,11 +129,10 @@ def _text(words: object, source: object, out: object, names: object) -> int:
     src = ptr8(source)
     dst = ptr8(out)
     last = ptr8(names)
+    classes = ptr8(_CLASSES)
     i = int(s[_I])
     j = int(s[_J])
     p = int(s[_P])
-    raw = int(s[_RAW])
-    emit = int(s[_EMIT])
     named = int(s[_STATE]) - _STRING
     event = _GO
     while event == _GO:
@@ -137,32 +143,24 @@ def _text(words: object, source: object, out: object, names: object) -> int:
             event = _FLUSH
             break
         c = int(src[i])
-        if raw == 0 and (c < 0x20 or c == 0x22 or c == 0x5C or c > 0x7F):
-            if c == 0x5C:
-                event = _ESCAPE
+        event = (int(classes[c]) >> 4) & int(s[_TEXT])
+        if event > END:
+            break
+        if event == _GO and named != 0:
+            at = int(s[_BASE]) + p
+            if at >= int(s[_ROOM]):
+                event = _GROW
                 break
-            if c != 0x22:
-                event = _BAD if c < 0x20 else _HIGH
-                break
-            event = END
-        else:
-            if named != 0:
-                at = int(s[_BASE]) + p
-                if at >= int(s[_ROOM]):
-                    event = _GROW
-                    break
-                if int(s[_GREATER]) == 0:
-                    if p >= int(s[_LENGTH]) or c > int(last[at]):
-                        s[_GREATER] = 1
-                    elif c < int(last[at]):
+            if int(s[_GREATER]) == 0:
+                if p < int(s[_LENGTH]) and c <= int(last[at]):
+                    if c < int(last[at]):
                         event = _UNORDERED
                         break
-                last[at] = c
-                p += 1
-            if emit != 0 and (c == 0x22 or c == 0x5C):
-                dst[j] = 0x5C
-                j += 1
-        if emit != 0:
+                else:
+                    s[_GREATER] = 1
+            last[at] = c
+            p += 1
+        if int(s[_EMIT]) != 0:
             dst[j] = c
             j += 1
         i += 1
@@ -173,79 +171,30 @@ def _text(words: object, source: object, out: object, names: object) -> int:
 
 
 @micropython.viper
-def _named(words: object) -> int:
-    """At the end of the name of a member: whether it comes after the last one."""
-    s = ptr32(words)
-    if int(s[_GREATER]) == 0:
-        return _TWICE if int(s[_P]) == int(s[_LENGTH]) else _UNORDERED
-    s[_LENGTH] = s[_P]
-    s[_STATE] = _COLON
-    return KEY
-
-
-@micropython.viper
-def _step(words: object, levels: object, action: int) -> int:
-    """Changes the state as the grammar says, when a byte was taken."""
-    s = ptr32(words)
-    stack = ptr32(levels)
-    at = 3 * int(s[_DEPTH])
-    if action == 0x53:  # S
-        s[_STATE] = _STRING
-    elif action == 0x6E:  # n
-        s[_STATE] = _NAME_STRING
-        s[_P] = 0
-        s[_GREATER] = 1 if int(s[_LENGTH]) == _NONE else 1 - int(s[_ORDERED])
-    elif action == 0x3A:  # colon
-        s[_STATE] = _VALUE
-    elif action == 0x2C:  # comma
-        s[_STATE] = 2 * (int(s[_AFTER]) - _NEXT_VALUE)
-    elif action == 0x4F or action == 0x41:  # O, A
-        if at == 3 * MAX_DEPTH:
-            return _BAD_DEPTH
-        stack[at] = s[_AFTER]
-        stack[at + 1] = s[_BASE]
-        stack[at + 2] = s[_LENGTH]
-        s[_DEPTH] = int(s[_DEPTH]) + 1
-        if int(s[_LENGTH]) != _NONE:
-            s[_BASE] = int(s[_BASE]) + int(s[_LENGTH])
-        an_object = 1 if action == 0x4F else 0
-        s[_STATE] = _FIRST_VALUE + 2 * an_object
-        s[_AFTER] = _NEXT_VALUE + an_object
-        s[_LENGTH] = _NONE * an_object
-    elif action == 0x78:  # x
-        s[_DEPTH] = int(s[_DEPTH]) - 1
-        s[_AFTER] = stack[at - 3]
-        s[_BASE] = stack[at - 2]
-        s[_LENGTH] = stack[at - 1]
-        return END
-    elif action == 0x4D:  # M
-        s[_STATE] = _MINUS
-    elif action == 0x5A or action == 0x7A:  # Z, z
-        s[_STATE] = _ZERO
-    elif action == 0x44 or action == 0x64:  # D, d
-        s[_STATE] = _NUMBER
-        s[_DIGITS] = int(s[_DIGITS]) + 1
-        if int(s[_DIGITS]) > MAX_DIGITS:
-            return _BAD_NUMBER
-    return _GO
-
-
-@micropython.viper
 def _run(words: object, source: object, out: object, levels: object, names: object) -> int:
     """Reads on until something needs attention, and says what."""
     s = ptr32(words)
     src = ptr8(source)
     dst = ptr8(out)
+    stack = ptr32(levels)
     grammar = ptr8(_GRAMMAR)
     classes = ptr8(_CLASSES)
     while True:
         state = int(s[_STATE])
+        watched = int(s[_DEPTH]) < int(s[_WATCH])
         if state >= _STRING:
             event = int(_text(words, source, out, names))
             if event != END:
                 return event
             if state == _NAME_STRING:
-                event = int(_named(words))
+                if int(s[_GREATER]) == 0:
+                    return _UNORDERED
+                s[_LENGTH] = s[_P]
+                s[_GREATER] = s[_LAX]
+                s[_STATE] = _COLON
+                if watched:
+                    return KEY
+                continue
         else:
             i = int(s[_I])
             j = int(s[_J])
@@ -254,37 +203,50 @@ def _run(words: object, source: object, out: object, levels: object, names: obje
             if j > _FULL:
                 return _FLUSH
             c = int(src[i])
-            action = 0x2E
-            if c < 0x80:
-                action = int(grammar[_COLUMNS * state + int(classes[c])])
-            if action < 0x5B and action > 0x40:
-                if int(s[_DEPTH]) < int(s[_WATCH]) and int(s[_BEGUN]) == 0:
+            action = int(grammar[_COLUMNS * state + (int(classes[c]) & 15)]) & 15
+            flags = int(ptr8(_FLAGS)[action])
+            following = int(ptr8(_NEXTS)[action])
+            if flags & _BEGINS:
+                if watched and int(s[_BEGUN]) == 0:
                     s[_BEGUN] = 1
                     return BEGIN
                 s[_BEGUN] = 0
                 s[_DIGITS] = 0
-            if action == 0x2E:
-                return _BAD
-            if action == 0x62:  # b
-                return _BAD_NUMBER
-            if action == 0x4C:  # L
-                return _LITERAL
-            event = END
-            if action != 0x65:  # e: the number ended before this byte
-                s[_I] = i + 1
-                if int(s[_EMIT]) != 0 and action != 0x77 and action != 0x4D:  # w, M
-                    if state == _MINUS and action == 0x64:  # "-0" is "0"
-                        dst[j] = 0x2D
-                        j += 1
-                    dst[j] = c
-                    s[_J] = j + 1
-                event = int(_step(words, levels, action))
-        if event == END:
-            s[_STATE] = s[_AFTER]
-        if event >= END and int(s[_DEPTH]) >= int(s[_WATCH]):
-            event = _GO
-        if event != _GO:
-            return event
+            if flags & _STOPS:
+                return following
+            s[_I] = i + (flags & _TAKES)
+            if flags & int(s[_EMIT]):
+                dst[j] = c
+                s[_J] = j + 1
+            s[_P] = 0
+            if action != _WHITE:
+                s[_STATE] = following
+            if flags & _COUNTS:
+                s[_DIGITS] = int(s[_DIGITS]) + 1
+            depth = int(s[_DEPTH])
+            if flags & _OPENS:
+                if depth == MAX_DEPTH:
+                    return _BAD_DEPTH
+                stack[depth] = (int(s[_LENGTH]) << 3) + int(s[_AFTER])
+                s[_DEPTH] = depth + 1
+                s[_BASE] = int(s[_BASE]) + int(s[_LENGTH])
+                s[_LENGTH] = 0
+                s[_GREATER] = 1  # than nothing
+                s[_AFTER] = _NEXT_VALUE + (following >> 1)
+            if flags & _CLOSES:
+                outer = int(stack[depth - 1])
+                s[_DEPTH] = depth - 1
+                s[_AFTER] = outer & 7
+                s[_LENGTH] = outer >> 3
+                s[_BASE] = int(s[_BASE]) - (outer >> 3)
+                s[_GREATER] = s[_LAX]
+            if flags & _ENDS == 0:
+                continue
+        if int(s[_DIGITS]) > MAX_DIGITS:
+            return _BAD_NUMBER
+        s[_STATE] = s[_AFTER]
+        if int(s[_DEPTH]) < int(s[_WATCH]):
+            return END
 
 
 class Unordered(Exception):
@@ -296,7 +258,7 @@ class Scanner:
 
     def __init__(self) -> None:
         self._words = array("i", [0] * _WORDS)
-        self._levels = array("i", [0] * (3 * MAX_DEPTH))
+        self._levels = array("i", [0] * MAX_DEPTH)
         self._in = bytearray(_BUFFER)
         self._out = bytearray(_BUFFER)
         self._names = bytearray(_BUFFER)
@@ -313,9 +275,9 @@ class Scanner:
             words[i] = 0
         words[_WATCH] = watch
         words[_AFTER] = _FINISHED
-        words[_LENGTH] = _NONE
+        words[_TEXT] = 15
         words[_ROOM] = len(self._names)
-        words[_ORDERED] = ordered
+        words[_LAX] = 0 if ordered else 1
         self.name = name
         self._stream = stream
         self._next = begin  # where in the stream the next buffer begins
@@ -327,7 +289,7 @@ class Scanner:
         if self._update:
             self.flush()
         self._update = update
-        self._words[_EMIT] = 1 if update else 0
+        self._words[_EMIT] = _EMITS if update else 0
 
     def watch(self, levels: int) -> None:
         """Changes how many levels are reported."""
@@ -353,41 +315,54 @@ class Scanner:
         """
         while True:
             event = _run(self._words, self._in, self._out, self._levels, self._names)
-            if event == _MORE:
-                if not self._fill():
-                    return self._finish()
-            elif event == _FLUSH:
-                self.flush()
-            elif event == _ESCAPE:
-                self._inject(self._escape())
-            elif event == _HIGH:
-                self._inject(self._utf8())
-            elif event == _GROW:
-                self._grow()
-            elif event == _LITERAL:
-                if self._literal():
-                    return END
-            elif event < END:
-                self._refuse(event)
-            else:
+            if event <= DONE:
                 return event
+            if event == _MORE and not self._fill():
+                return self._finish()
+            if event == _WORD and self._word():
+                return END
+            self._attend(event)
 
-    def _refuse(self, event: int) -> None:
-        if event == _UNORDERED:
-            raise Unordered
-        raise UpdateError(E_FORMAT, f"{self.name} {_COMPLAINTS[event]} (at byte {self.position()})")
+    def _attend(self, event: int) -> None:
+        """Does what the viper functions leave to others."""
+        if event == _FLUSH:
+            self.flush()
+        elif event == _GROW:
+            if len(self._names) >= _MAX_NAMES:
+                raise UpdateError(E_LIMIT, f"{self.name} has names longer than {_MAX_NAMES} bytes in all")
+            self._names += bytearray(len(self._names))
+            self._words[_ROOM] = len(self._names)
+        elif event == _ESCAPE:
+            self._inject(self._escape())
+        elif event == _HIGH:
+            self._inject(self._utf8())
+        elif event > _WORD:
+            self._refuse(event)
+
+    def _refuse(self, event: int = _BAD) -> None:
+        words = self._words
+        complaint = _COMPLAINTS.get(event)
+        if complaint is None:
+            if words[_STATE] != _NAME_STRING or words[_P] != words[_LENGTH] or words[_GREATER]:
+                raise Unordered
+            complaint = "has two members of one name"
+        raise UpdateError(E_FORMAT, f"{self.name} {complaint} (at byte {self.position()})")
 
     def _finish(self) -> int:
         words = self._words
-        if words[_STATE] == _ZERO or words[_STATE] == _NUMBER:
-            if not words[_DEPTH]:
-                words[_STATE] = _FINISHED
-                if words[_WATCH]:
-                    return END
+        if words[_STATE] in (_ZERO, _NUMBER) and not words[_DEPTH]:
+            self._ended()
+            if words[_WATCH]:
+                return END
         if words[_STATE] != _FINISHED:
-            raise UpdateError(E_FORMAT, f"{self.name} ends too early (at byte {self._end})")
+            self._refuse()
         self.emit(None)
         return DONE
+
+    def _ended(self) -> None:
+        if self._words[_DIGITS] > MAX_DIGITS:
+            self._refuse(_BAD_NUMBER)
+        self._words[_STATE] = self._words[_AFTER]
 
     def _fill(self) -> bool:
         """Reads the next buffer. False at the end of the slice."""
@@ -395,8 +370,7 @@ class Scanner:
         if wanted <= 0:
             return False
         self._stream.seek(self._next)
-        got = self._stream.readinto(self._in) or 0
-        got = min(got, wanted)
+        got = min(self._stream.readinto(self._in) or 0, wanted)
         self._next += got
         self._words[_I] = 0
         self._words[_N] = got
@@ -409,100 +383,101 @@ class Scanner:
         if self._update and length:
             self._update(memoryview(self._out)[:length])
 
-    def _grow(self) -> None:
-        """Makes room for longer names."""
-        if len(self._names) >= _MAX_NAMES:
-            raise UpdateError(E_LIMIT, f"{self.name} has names of members longer than {_MAX_NAMES} bytes in all")
-        self._names = self._names + bytearray(len(self._names))
-        self._words[_ROOM] = len(self._names)
+    def _put(self, data: bytes) -> None:
+        """Emits a few bytes as they are."""
+        words = self._words
+        if words[_EMIT]:
+            self.flush()
+            self._out[: len(data)] = data
+            words[_J] = len(data)
 
     def _byte(self) -> int:
         """Takes the next byte of the input, whatever it is."""
         words = self._words
         if words[_I] >= words[_N] and not self._fill():
-            raise UpdateError(E_FORMAT, f"{self.name} ends too early (at byte {self._end})")
+            self._refuse()
         value = self._in[words[_I]]
         words[_I] += 1
         return value
 
     def _inject(self, text: bytes) -> None:
-        """Goes on as if these bytes, unescaped, stood in the string."""
+        """Goes on as if this character, unescaped, stood in the string."""
         words = self._words
-        i = words[_I]
-        n = words[_N]
-        words[_I] = 0
+        i, n = words[_I], words[_N]
+        if text in b'"\\':
+            self._put(b"\\")
+        words[_I] = words[_TEXT] = 0
         words[_N] = len(text)
-        words[_RAW] = 1
         while True:
             event = _text(words, text, self._out, self._names)
             if event == _MORE:
                 break
-            if event == _FLUSH:
-                self.flush()
-            elif event == _GROW:
-                self._grow()
-            else:
-                self._refuse(event)
-        words[_I] = i
-        words[_N] = n
-        words[_RAW] = 0
+            self._attend(event)
+        words[_I], words[_N] = i, n
+        words[_TEXT] = 15
 
     def _escape(self) -> bytes:
         """Reads an escape (RFC 8259 7); gives what it stands for, in UTF-8."""
         self._byte()
         c = self._byte()
         if c != 0x75:
-            if c not in _ESCAPES:
-                self._refuse(_BAD)
-            return _ESCAPES[c]
+            at = _ESCAPES.find(bytes([c]))
+            if at < 0 or at & 1:
+                self._refuse()
+            return _ESCAPES[at + 1 : at + 2]
         point = self._hex4()
         if point >> 10 == 0x36:  # the first half of a surrogate pair
             if self._byte() != 0x5C or self._byte() != 0x75:
-                self._refuse(_BAD)
+                self._refuse()
             low = self._hex4()
             if low >> 10 != 0x37:
-                self._refuse(_BAD)
+                self._refuse()
             point = 0x10000 + ((point & 0x3FF) << 10) + (low & 0x3FF)
         elif point >> 10 == 0x37:
-            self._refuse(_BAD)
+            self._refuse()
         return chr(point).encode()
 
     def _hex4(self) -> int:
         value = 0
         for _ in range(4):
-            digit = b"0123456789abcdef".find(bytes([self._byte()]).lower())
+            digit = b"0123456789abcdef0123456789ABCDEF".find(bytes([self._byte()]))
             if digit < 0:
-                self._refuse(_BAD)
-            value = value << 4 | digit
+                self._refuse()
+            value = value << 4 | digit & 15
         return value
 
     def _utf8(self) -> bytes:
         """Reads one character above U+007F (RFC 3629: shortest form, no surrogates, at most U+10FFFF)."""
         lead = self._byte()
         follow = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
-        least = (0x80, 0x800, 0x10000)[follow - 1]
         text = bytes([lead])
         point = lead & (0x3F >> follow)
         for _ in range(follow):
             c = self._byte()
             if c & 0xC0 != 0x80:
-                self._refuse(_BAD)
+                self._refuse()
             point = point << 6 | (c & 0x3F)
             text += bytes([c])
-        if lead < 0xC2 or lead > 0xF4 or point < least or point > 0x10FFFF or point >> 11 == 0x1B:
-            self._refuse(_BAD)
+        if lead < 0xC0 or lead > 0xF4 or point < (0x80, 0x800, 0x10000)[follow - 1] or point > 0x10FFFF or point >> 11 == 0x1B:
+            self._refuse()
         return text
 
-    def _literal(self) -> bool:
-        """Reads true, false or null. Whether its END is to be reported."""
+    def _word(self) -> bool:
+        """Reads true, false, null, or a minus with the first digit. Whether an END is to be reported."""
         words = self._words
-        word = _LITERALS[self._in[words[_I]]]
-        for c in word:
+        first = self._byte()
+        if first == 0x2D:
+            digit = self._byte()
+            if not 0x30 <= digit <= 0x39:
+                self._refuse(_BAD_NUMBER)
+            self._put(b"0" if digit == 0x30 else bytes([first, digit]))  # "-0" is "0"
+            words[_STATE] = _ZERO if digit == 0x30 else _NUMBER
+            words[_DIGITS] = 1
+            return False
+        word = _WORDS_OF[first]
+        for c in word[1:]:
             if self._byte() != c:
-                self._refuse(_BAD)
-        if words[_EMIT]:
-            self.flush()
-            self._out[: len(word)] = word
-            words[_J] = len(word)
+                self._refuse()
+        self._put(word)
         words[_STATE] = words[_AFTER]
         return words[_DEPTH] < words[_WATCH]

@@ -8,9 +8,10 @@ key ids they go by.
 import binascii
 import hashlib
 
+from heirloom.device.compat import const
 from heirloom.device.errors import E_FORMAT, E_KEYS, E_LIMIT, E_THRESHOLD, UpdateError
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -8,9 +8,10 @@ import binascii
 import hashlib
 import json
 
+from heirloom.device.compat import const
 from heirloom.device.timebound import TimeBound
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from heirloom.device.canonical import Document
     from heirloom.device.protocols import Store

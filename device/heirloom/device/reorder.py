@@ -4,9 +4,10 @@ The slow path: other publishers write such files, and they must get the same ver
 document, so canonical.py bounds its length.
 """
 
+from heirloom.device.compat import const
 from heirloom.device.jsonscan import BEGIN, DONE, KEY, MAX_DEPTH, Scanner
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from heirloom.device.protocols import Stream
 

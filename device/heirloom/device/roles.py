@@ -3,9 +3,10 @@
 import binascii
 import hashlib
 
+from heirloom.device.compat import const
 from heirloom.device.errors import E_FORMAT, E_HASH, E_LENGTH, E_LIMIT, UpdateError
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -2,10 +2,11 @@
 
 import binascii
 
+from heirloom.device.compat import const
 from heirloom.device.errors import E_FORMAT, E_HASH, UpdateError
 from heirloom.device.roles import hasher, hashes_of, natural
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

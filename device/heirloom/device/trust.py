@@ -1,14 +1,17 @@
 """The ground the client workflow stands on: stored files, downloads, expiry, and who signs what by the root."""
 
+import gc
+
 from heirloom.device import keys
 from heirloom.device.canonical import Document, length_of
+from heirloom.device.compat import const
 from heirloom.device.delegation import TOP_LEVEL
 from heirloom.device.download import Download
 from heirloom.device.errors import E_FORMAT, E_NETWORK, E_STALE, E_STATE, UpdateError
 from heirloom.device.notes import Notes
 from heirloom.device.roles import Header, escaped
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 
@@ -88,6 +91,7 @@ class Trust:
 
         version: in the file's name, None for a name without. Raises UpdateError of the fetcher, or E_LENGTH.
         """
+        gc.collect()  # so that what is loaded from here on lies together, and free memory too
         prefix = "" if version is None else f"{version}."
         download = Download(self.store, role, limit)
         try:

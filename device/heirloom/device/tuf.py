@@ -9,6 +9,7 @@ Pure: files come from a Store, the network from a Fetcher (protocols.py), the ti
 
 from heirloom.device import keys, rootchain, target
 from heirloom.device.canonical import Document
+from heirloom.device.compat import const
 from heirloom.device.delegation import TOP_LEVEL, children
 from heirloom.device.download import Comparison, Download
 from heirloom.device.errors import E_LIMIT, E_MIX, E_ROLLBACK, E_STATE, UpdateError
@@ -18,7 +19,7 @@ from heirloom.device.trust import Trust, file_name, required
 
 __all__ = ("Client", "Config", "Target", "file_name")
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 
@@ -147,9 +148,11 @@ class Client:
             document.close()
 
     def versions(self) -> "dict[str, int]":
-        """Versions of the top-level files stored here, for status reports: {"root": 1, "timestamp": 4, ...}."""
-        found = {}
-        for role in TOP_LEVEL:
+        """Versions of the top-level files that lie here, for status reports: {"root": 1, "timestamp": 4, ...}."""
+        if self._trust.root is None:
+            rootchain.load(self._trust)
+        found = {"root": self._trust.trusted_root()[1].version}
+        for role in TOP_LEVEL[1:]:
             document = self._trust.stored(role)
             if document is not None:
                 try:

