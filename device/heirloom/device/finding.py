@@ -3,7 +3,8 @@
 Loads the verification core; the caller drops it again (heirloom_boot.forget) before the next stage.
 """
 
-from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, UpdateError
+from heirloom.device.clock import now
+from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, E_REQUIRES, UpdateError
 from heirloom.device.places import Places
 from heirloom.device.store import FlashStore, FlashTables
 from heirloom.device.tuf import Client
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from heirloom.device.http import Http
-    from heirloom.device.tuf import Target
+    from heirloom.device.target import Target
 
     # path, length in bytes, SHA-256, custom values: a target without the classes of the core.
     Found = tuple[str, int, bytes, dict[str, Any]]
@@ -34,18 +35,18 @@ def places(http: "Http", owner: "dict[str, Any]", device: "dict[str, Any]") -> P
     return Places(http, [url for url in urls if isinstance(url, str)], owner["tls_only"])
 
 
-def find(where: Places, board: str, channel: str, now: int) -> "Found":
-    """Brings the metadata up to date and returns the release target of a channel. Raises UpdateError.
+def find(where: Places, device: "dict[str, Any]", owner: "dict[str, Any]", version: "Optional[str]" = None) -> "Found":
+    """Brings the metadata up to date and returns the target of the channel's release, or of a version of the board.
 
-    When what a place delivers is refused, the next one is asked. The error is the first that says more than that nobody
-    answered.
+    When what a place delivers is refused, the next one is asked. Raises UpdateError: the first that says more than that
+    nobody answered.
     """
     first: "Optional[UpdateError]" = None
     for _ in range(len(where)):
-        client = Client(FlashStore(), where, now, None, FlashTables())
+        client = Client(FlashStore(), where, now(), None, FlashTables())
         try:
             client.poll()
-            return _pointed(client, board, channel)
+            return _found(client, device.get("board"), owner["channel"] or device.get("channel") or "stable", version)
         except UpdateError as error:
             if first is None or first.code == E_NETWORK:
                 first = error
@@ -57,7 +58,17 @@ def find(where: Places, board: str, channel: str, now: int) -> "Found":
     raise first or UpdateError(E_NETWORK, "no place of the repository is known")
 
 
-def _pointed(client: Client, board: str, channel: str) -> "Found":
+def _found(client: Client, board: "Any", channel: str, version: "Optional[str]") -> "Found":
+    if version:
+        target = client.find_target(f"releases/{board}/{version}.cbor")
+        if not target:
+            raise UpdateError(E_REQUIRES, f"the stepping stone {version} is not listed any more")
+    else:
+        target = _pointed(client, board, channel)
+    return target.path, target.length, target.sha256, target.custom
+
+
+def _pointed(client: Client, board: str, channel: str) -> "Target":
     """The release target of a channel, on which both roles agree."""
     pointer = client.find_target(f"channels/{board}/{channel}")
     if pointer is None:
@@ -66,19 +77,4 @@ def _pointed(client: Client, board: str, channel: str) -> "Found":
     target = client.find_target(path) if isinstance(path, str) and path.startswith(f"releases/{board}/") else None
     if target is None or target.sha256 != pointer.sha256 or target.length != pointer.length:
         raise UpdateError(E_MIX, f"channel {channel} points to {path}, which releases-{board} does not list so")
-    return _found(target)
-
-
-def stepping_stone(where: Places, board: str, version: str, now: int) -> "Optional[Found]":
-    """The target of another release of the board, in metadata that find() brought up to date; None when it is not listed."""
-    client = Client(FlashStore(), where, now, None, FlashTables())
-    try:
-        client.poll()
-        target = client.find_target(f"releases/{board}/{version}.cbor")
-        return _found(target) if target else None
-    finally:
-        client.close()
-
-
-def _found(target: "Target") -> "Found":
-    return target.path, target.length, target.sha256, target.custom
+    return target

@@ -11,6 +11,7 @@ import time
 from micropython import const
 
 from heirloom.device.errors import E_NETWORK, UpdateError
+from heirloom.device.urls import head, split, tls_context
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -27,19 +28,6 @@ _REDIRECTS = const(3)
 _ETIMEDOUT = const(110)
 _ECONNRESET = const(104)
 _REASONS = {-2: "name not found", 12: "out of memory", 104: "cut short", 110: "timed out", 111: "connection refused", 113: "no route"}
-
-
-def split_url(url: str) -> "tuple[bool, str, int, str]":
-    """(TLS, host, port, path) of an http or https URL. Raises UpdateError E_NETWORK for anything else."""
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    port = 443 if scheme == "https" else 80
-    if ":" in host:
-        host, _, text = host.rpartition(":")
-        port = int(text) if text.isdigit() else 0
-    if scheme not in ("http", "https") or not host or not 0 < port < 65536 or not all(" " < c < "\x7f" for c in url):
-        raise UpdateError(E_NETWORK, f"{url[:80]!r} is not an http or https URL")
-    return scheme == "https", host, port, slash + path or "/"
 
 
 class Http:
@@ -78,7 +66,7 @@ class Http:
         raise UpdateError(E_NETWORK, f"{url[:80]} redirects again and again")
 
     def _get(self, url: str, offset: int, etag: str) -> "Response":
-        tls, host, port, path = split_url(url)
+        tls, host, port, path = split(url)
         while True:
             kept = self._peer == (tls, host, port) and not self.open_body
             try:
@@ -110,11 +98,7 @@ class Http:
         sock.settimeout(self._idle_ms / 1000)
         sock.connect(address)
         if tls:
-            import ssl
-
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.verify_mode = ssl.CERT_NONE  # privacy, not trust: the metadata is signed
-            sock = context.wrap_socket(sock, server_hostname=host)
+            sock = tls_context().wrap_socket(sock, server_hostname=host)
             self._sockets.insert(0, sock)
         sock.setblocking(False)
         self._poller = select.poll()
@@ -122,13 +106,10 @@ class Http:
         self._peer = (tls, host, port)
 
     def _send(self, host: str, port: int, path: str, offset: int, etag: str) -> None:
-        where = host if port in (80, 443) else f"{host}:{port}"
-        text = f"GET {path} HTTP/1.1\r\nHost: {where}\r\n"
-        if offset:
-            text += f"Range: bytes={offset}-\r\n"
+        more = f"Range: bytes={offset}-\r\n" if offset else ""
         if etag:
-            text += f"If-None-Match: {etag}\r\n"
-        data = memoryview((text + "\r\n").encode())
+            more += f"If-None-Match: {etag}\r\n"
+        data = memoryview(head(host, port, path, more))
         self.requests += 1
         self.start = self.end = self._came = 0
         self._began = time.ticks_ms()

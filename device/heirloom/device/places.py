@@ -44,6 +44,10 @@ class Places:
     def __len__(self) -> int:
         return len(self._urls)
 
+    def urls(self) -> "list[str]":
+        """The base URLs, the current place first."""
+        return self._urls[self._at :] + self._urls[: self._at]
+
     def next(self) -> None:
         """Turns to the next place, because what the current one delivered was refused."""
         self._at = (self._at + 1) % len(self._urls)

@@ -1,11 +1,15 @@
 """Looks for updates while the application runs, as a task in its own event loop; confirms a trial.
 
-Stays in memory: everything else is imported when a check is due and dropped after it.
+A look is one conditional GET of the timestamp, which does not block the loop. Nothing in the answer is believed: when
+it is not "not modified", the whole check is made, here when memory allows it, else in main.py after a reset.
+Only this module stays in memory.
 """
 
 import asyncio
 import gc
 import os
+import sys
+import time
 
 import heirloom_boot
 import machine
@@ -17,12 +21,21 @@ if TYPE_CHECKING:
 _AFTER_S = 5
 _EVERY_S = 3600
 _RETRY_S = 15
+_PATIENCE_S = 10
+_UNCHANGED = 304
+_CHANGED = 200
+_YEAR_2000 = 946684800
+# Free heap with which a whole check is made beside the application.
+_ROOM_BYTES = 110_000 if sys.maxsize > 1 << 32 else 56_000
 
 loop_ran = False  # the application runs asyncio
 
 
-async def task() -> None:
-    """Checks soon after the start and then each hour, give or take an eighth; earlier again when nobody answered."""
+async def task(tried: bool, checked: bool) -> None:
+    """Looks soon after the start and then each hour, give or take an eighth; earlier again when nobody answered.
+
+    tried, checked: main.py began, and completed, a whole check at this start.
+    """
     global loop_ran
     loop_ran = True
     state = heirloom_boot.change(s=0)
@@ -32,17 +45,19 @@ async def task() -> None:
     every_s = heirloom_boot.timing("check_every_s", _EVERY_S)
     wait_s = heirloom_boot.timing("check_after_s", _AFTER_S)
     failures = 0
+    started = time.time()
     while True:
         await asyncio.sleep(wait_s)
-        try:
-            completed = await _check(mode == "check")
-        except Exception as error:
-            heirloom_boot.log(f"check: {error!r}")
-            completed = False
-        gc.collect()
-        failures = 0 if completed else failures + 1
-        jitter = every_s * (os.urandom(1)[0] - 128) // 1024
-        wait_s = every_s + jitter if completed else min(every_s, _RETRY_S << min(failures, 8))
+        status = await _look()
+        if status == _CHANGED or (status and mode == "check" and not checked):
+            # Whoever sits on the network can make this happen: a device that was reset for it is not reset again for an hour.
+            checked = _check(not mode and (not tried or time.time() - started >= every_s)) or checked
+        if status and checked and mode == "check":
+            heirloom_boot.confirm()
+            mode = None
+        failures = 0 if status else failures + 1
+        jitter_s = every_s * (os.urandom(1)[0] - 128) // 1024
+        wait_s = every_s + jitter_s if status else min(every_s, _RETRY_S << min(failures, 8))
 
 
 async def _confirm_after(seconds: int) -> None:
@@ -50,20 +65,90 @@ async def _confirm_after(seconds: int) -> None:
     heirloom_boot.confirm()
 
 
-async def _check(confirms: bool) -> bool:
-    """One check; resets into main.py when there is something to install. Returns whether it completed."""
-    updater = heirloom_boot.client("updater").Updater()
+async def _look() -> int:
+    """_UNCHANGED, _CHANGED (or never known, or expired), or 0 when nobody answers."""
     try:
-        release = await updater.apoll()
+        owner = heirloom_boot.client("owner").load()
+        if owner.updates == "off" or not owner.network:
+            return _UNCHANGED
+        for wait_ms in heirloom_boot.client("network").connecting():
+            await asyncio.sleep_ms(wait_ms)
+        last = heirloom_boot.read_json("last")
+        if last.get("pending") or _expired():
+            return _CHANGED
+        etag = heirloom_boot.read_json("trust/time").get("etag", "")
+        for url in last.get("urls") or heirloom_boot.read_json("device.json").get("urls", ()):
+            status = await _ask(url, etag, owner.tls_only)
+            if status:
+                return _UNCHANGED if status == _UNCHANGED else _CHANGED
+    except Exception as error:
+        print("heirloom: poll:", error)
     finally:
         heirloom_boot.forget()
-    if updater.completed and confirms:
-        heirloom_boot.confirm()
-    if release and updater.wants(release):
-        heirloom_boot.log(f"release {release.version} is there; restarting to install it")
-        heirloom_boot.change(d=1)
-        machine.reset()
+    return 0
+
+
+def _expired() -> bool:
+    """Whether the timestamp that was verified last is past its date by the device's clock (TUF 5.4.4)."""
+    signed = heirloom_boot.read_json("trust/timestamp.json").get("signed", {})
+    year, month, day, hour, minute, second = time.gmtime()[:6]
+    now = "%04d-%02d-%02dT%02d:%02d:%02dZ" % (year, month, day, hour, minute, second)
+    return str(signed.get("expires", "")) <= now
+
+
+async def _ask(url: str, etag: str, tls_only: bool) -> int:
+    """The HTTP status of the timestamp at a place, 0 when it does not answer. The ETag's first letter says of which file."""
+    urls = heirloom_boot.client("urls")
+    name = "timestamp.json" if etag[:1] == "p" else "timestamp.json.z"
+    tls, host, port, path = urls.split(url + "metadata/" + name)
+    more = f"If-None-Match: {etag[1:]}\r\nConnection: close\r\n" if etag else "Connection: close\r\n"
+    request = urls.head(host, port, path, more)
+    try:
+        return await asyncio.wait_for(_status(host, port, urls.tls_context() if tls else None, request), _PATIENCE_S)
+    except (OSError, ValueError, asyncio.TimeoutError):
+        if not tls or tls_only:
+            return 0
+    return await _ask("http" + url[5:], etag, tls_only)
+
+
+async def _status(host: str, port: int, tls: "Any", request: bytes) -> int:
+    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    try:
+        writer.write(request)
+        await writer.drain()
+        line = b""
+        while len(line) < 12:  # "HTTP/1.1 304"
+            more = await reader.read(12 - len(line))
+            if not more:
+                return 0
+            line += more
+        return int(line[9:12]) if line[:7] == b"HTTP/1." else 0
+    finally:
+        writer.close()
+
+
+def _check(may_reset: bool) -> bool:
+    """The whole check; returns whether it was completed. Resets into main.py when there is something to install."""
+    gc.collect()
+    if gc.mem_free() < _ROOM_BYTES:
+        if may_reset:
+            _restart("something changed; restarting to check it")
+        return False
+    updater = heirloom_boot.client("updater").Updater()
+    try:
+        release = updater.check()
+        if release and updater.wants(release) and not heirloom_boot.load()["t"]:
+            _restart(f"release {release.version} is there; restarting to install it")
+    except Exception as error:
+        print("heirloom: poll:", error)
+    heirloom_boot.forget()
     return bool(updater.completed)
+
+
+def _restart(why: str) -> None:
+    heirloom_boot.log(why)
+    heirloom_boot.change(d=1)
+    machine.reset()
 
 
 class Patience:
@@ -79,10 +164,6 @@ class Patience:
         if self._left != 0 or loop_ran:
             return
         heirloom_boot.watch.hook = None
+        heirloom_boot.change(s=1)
         if self._confirms:
             heirloom_boot.confirm()
-        elif not heirloom_boot.load()["s"]:
-            heirloom_boot.log("the application runs no event loop: updates are checked before it starts")
-            heirloom_boot.change(s=1)
-            heirloom_boot.orderly()
-            machine.reset()

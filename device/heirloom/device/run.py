@@ -32,12 +32,11 @@ def before(abnormal: bool) -> None:
         heirloom_boot.forget("errors", "run")
     if not slot:
         _recover()
-    checked = False
-    if state["d"] or state["s"]:
-        checked = check_and_install(bool(state["t"]))
-        if state["d"]:
-            heirloom_boot.change(d=0)
-    _start_poll(state, checked)
+    tried = bool(state["d"] or state["s"] or (state["t"] and state["y"][3] == "check"))
+    checked = tried and check_and_install(bool(state["t"]))
+    if state["d"]:
+        heirloom_boot.change(d=0)
+    _start_poll(state, tried, checked)
 
 
 def _check_slot(state: "dict[str, Any]", slot: str, mounted: bool) -> None:
@@ -95,13 +94,11 @@ def progress(done: int, total: int) -> None:
     print(f"heirloom: {done} of {total} bytes")
 
 
-def _start_poll(state: "dict[str, Any]", checked: bool) -> None:
+def _start_poll(state: "dict[str, Any]", tried: bool, checked: bool) -> None:
     """Leaves the poll behind for the application's own event loop, and for one without a loop a look each second."""
-    try:
-        import asyncio
-    except ImportError:
-        return
+    import asyncio
+
     poll = heirloom_boot.client("poll")
-    asyncio.create_task(poll.task())
+    asyncio.create_task(poll.task(tried, checked))
     if state["t"]:
         heirloom_boot.watch.hook = poll.Patience(heirloom_boot.timing("alive_s", _ALIVE_S), state["y"][3], checked).tick

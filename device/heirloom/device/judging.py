@@ -1,0 +1,112 @@
+"""Whether the release that the metadata points to is one for this device, now. Fetches its manifest; keeps the outcome."""
+
+import binascii
+import hashlib
+import json
+import time
+
+import heirloom_boot
+
+from heirloom.device.clock import now
+from heirloom.device.errors import E_HASH, E_OWNER, E_REQUIRES, UpdateError
+from heirloom.device.store import read, write_atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional, Union
+
+    from heirloom.device.finding import Found
+    from heirloom.device.manifest import Manifest
+    from heirloom.device.places import Places
+
+_STAGING = "/heirloom/slots/staging.cbor"
+_STEADY_MS = 600_000
+
+
+class Release:
+    """A release that may be installed. Its manifest lies on flash, verified; `order` is [epoch, sequence]."""
+
+    def __init__(self, manifest: "Manifest") -> None:
+        self.version = manifest.version
+        self.order = [manifest.epoch, manifest.sequence]
+        self.install = manifest.install
+        self.notes = manifest.notes
+
+    def __repr__(self) -> str:
+        return f"<release {self.version} {self.order}>"
+
+
+def judge(
+    found: "Found", places: "Places", device: "dict[str, Any]", owner: "dict[str, Any]", recovering: bool
+) -> "Union[Release, str, None]":
+    """The release to install, the version of the stepping stone to take first, or None when the device has it already.
+
+    Raises UpdateError when the device's memory, the owner or the release itself say no.
+    """
+    from heirloom.device import ordering
+
+    state = heirloom_boot.load() or heirloom_boot.new_state()
+    if state["a"] and hashlib.sha256(read(heirloom_boot.slot_path(state["a"]))).digest() == found[2]:
+        return None
+    repairs = recovering or not state["a"]
+    order = [found[3].get("epoch"), found[3].get("sequence")]
+    # What the signed role says is judged before anything is fetched, and the manifest again after.
+    if all(isinstance(number, int) for number in order):
+        ordering.check_order(order, str(found[3].get("version")), state, repairs)
+    manifest = _manifest(found, places)
+    ordering.check_order(manifest.order, manifest.version, state, repairs)
+    _ask_owner(manifest, owner, state)
+    try:
+        ordering.check_manifest(manifest, device.get("product"), device.get("board"), state)
+    except UpdateError as error:
+        if error.code != E_REQUIRES or not manifest.via:
+            raise
+        return manifest.via
+    return Release(manifest)
+
+
+def _ask_owner(manifest: "Manifest", owner: "dict[str, Any]", state: "dict[str, Any]") -> None:
+    if owner["pinned"] not in (None, manifest.version):
+        raise UpdateError(E_OWNER, f"the owner pinned {owner['pinned']}, the channel has {manifest.version}")
+    if state.get("w") == list(manifest.order) and time.ticks_ms() < _STEADY_MS and state["a"]:
+        raise UpdateError(E_OWNER, f"release {manifest.version} lost power too often and waits for 10 steady minutes")
+
+
+def _manifest(found: "Found", places: "Places") -> "Manifest":
+    """The manifest, verified and on flash; fetched unless it lies there from an install that was cut."""
+    from heirloom.device.manifest import MAX_LENGTH, Manifest
+
+    path, length, sha256, _ = found
+    data = read(_STAGING)
+    if hashlib.sha256(data).digest() != sha256:
+        folder, _, name = path.rpartition("/")
+        prefix = str(binascii.hexlify(sha256), "ascii")
+        data = places.read(f"targets/{folder}/{prefix}.{name}", min(length, MAX_LENGTH))
+        if len(data) != length or hashlib.sha256(data).digest() != sha256:
+            raise UpdateError(E_HASH, f"{path} is not what was signed")
+        write_atomic(_STAGING, data)
+    return Manifest.decode(data)
+
+
+def record(
+    places: "Optional[Places]",
+    result: "Optional[str]",
+    error: "Optional[str]" = None,
+    fetched: "Optional[dict[str, int]]" = None,
+    pending: bool = False,
+) -> None:
+    """Keeps the outcome for status reports and for the poll, best effort. pending: an install did not get through."""
+    last = heirloom_boot.read_json("last")
+    before = last.get("check") or {}
+    if (result, error) != (before.get("result"), before.get("error")):
+        heirloom_boot.log(f"check: {result or error}")
+    last["check"] = {"time": now(), "result": result, "error": error}
+    last["pending"] = pending
+    if fetched:
+        last["fetched"] = fetched
+    if places:
+        last["urls"] = places.urls()
+    try:
+        write_atomic("/heirloom/last", json.dumps(last).encode())
+    except UpdateError:
+        pass
