@@ -396,16 +396,12 @@ def findings(heirloom: Program) -> dict[str, tuple[str, str]]:
     return {check["name"]: (check["state"], check["text"]) for check in checks}
 
 
-def test_doctor_looks_at_the_keys(product: Product, heirloom: Program) -> None:
-    assert findings(heirloom)["keys"] == ("ok", f"12 in {product.store.directory}")
+def test_doctor_names_the_roles_that_cannot_be_signed_here(product: Product, heirloom: Program) -> None:
+    assert "roles" not in findings(heirloom)
     (product.store.directory / "snapshot.pem").unlink()
-    assert findings(heirloom)["keys"] == ("ok", f"11 in {product.store.directory}; none for snapshot")
-    open_keys(product)
-    assert findings(heirloom)["signing"][0] == "attention"
-    no_keys(product)
-    assert findings(heirloom)["keys"][0] == "absent"
+    assert findings(heirloom)["roles"] == ("absent", "no key here for snapshot")
     os.chdir("/")
-    assert "keys" not in findings(heirloom)
+    assert "roles" not in findings(heirloom)
 
 
 def test_doctor_finds_an_interrupted_init(product: Product, heirloom: Program) -> None:

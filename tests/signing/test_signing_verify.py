@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 from signing_product import BOARD, NOW, OTHER, PASSPHRASE, Product
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Root
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.signing import roles, verify
 from heirloom.signing.metadata import (
+    AnyMetadata,
     describe,
     file_name,
     first_snapshot,
@@ -48,7 +49,7 @@ def reseal(product: Product, files: Files, **versions: int) -> None:
     files["timestamp.json"] = to_bytes(timestamp)
 
 
-def signed(product: Product, metadata: Metadata[Root] | Metadata[Targets], *names: str) -> bytes:
+def signed(product: Product, metadata: AnyMetadata, *names: str) -> bytes:
     metadata.signatures.clear()
     for name in names:
         sign(metadata, [product.store.signer(f"heirloom:{name}", lambda _: PASSPHRASE)])
@@ -106,6 +107,15 @@ def test_a_role_that_the_snapshot_does_not_mention_is_refused(product: Product) 
     files["1.snapshot.json"] = to_bytes(snapshot)
     files["timestamp.json"] = product.repository_timestamp_for(files["1.snapshot.json"])
     with pytest.raises(HeirloomError, match=f"says nothing about {RELEASES}"):
+        check(files)
+
+
+@pytest.mark.parametrize("role", ["snapshot", "targets-1", f"channels-{BOARD}"])
+def test_only_its_own_key_signs_the_timestamp(product: Product, role: str) -> None:
+    files = current(product)
+    timestamp = next_role(product.repository.timestamp(), "timestamp", utc_now())
+    files["timestamp.json"] = signed(product, timestamp, role)
+    with pytest.raises(HeirloomError, match=r"timestamp\.json carries 0 valid signatures"):
         check(files)
 
 
