@@ -19,7 +19,7 @@ demo: .venv/.ready ## The whole of Heirloom once, on a simulated device (about h
 	@$(BIN)/heirloom demo $(ARGS)
 
 test: .venv/.ready ## All tests; what is skipped is listed with its reason
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 check: lint types walls wheel ## What CI runs: lint, types, walls, and the tests against the built wheel
 
