@@ -3,6 +3,7 @@
 import http.client
 import socket
 import threading
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from heirloom.cli.errors import RigTrouble
 from heirloom.hil.demo import attacker
 from heirloom.hil.demo.wire import Response, Wire
 
@@ -72,7 +74,7 @@ def test_without_a_server_it_says_bad_gateway() -> None:
 
 
 def test_attacks_change_only_what_they_aim_at(wire: Wire) -> None:
-    wire.attack = attacker.replace_blobs
+    wire.attack = attacker.replace_blobs()
     status, body = get(wire, "/blobs/aa")
     assert status == 200
     assert len(body) == 10
@@ -82,16 +84,26 @@ def test_attacks_change_only_what_they_aim_at(wire: Wire) -> None:
     assert wire.overheard("/blobs/aa") == b"0123456789"
 
 
-def test_replaced_metadata_has_no_twin_that_would_give_it_away() -> None:
+def test_replaced_metadata_and_its_twin_say_the_same() -> None:
     attack = attacker.replace_metadata("timestamp.json", {"version": 4})
-    true = Response(200, [("ETag", "x")], b'{"signatures":[],"signed":{"version":3}}')
-    assert attack("/metadata/timestamp.json.z", true).status == 404
-    false = attack("/metadata/timestamp.json", true)
-    assert false.body == b'{"signatures":[],"signed":{"version":4}}'
-    assert false.headers == []
+    true = b'{"signatures":[],"signed":{"version":3}}'
+    false = b'{"signatures":[],"signed":{"version":4}}'
+    assert attack("/metadata/timestamp.json", Response(200, [], true)).body == false
+    assert zlib.decompress(attack("/metadata/timestamp.json.z", Response(200, [], zlib.compress(true))).body) == false
+    assert attack("/metadata/1.root.json", Response(200, [], true)).body == true
+    assert attack("/metadata/timestamp.json", Response(404, [], b"")).status == 404
 
 
 def test_replay_answers_a_conditional_request_in_full() -> None:
     attack = attacker.serve_instead({"timestamp.json": b"old"})
-    assert attack("/metadata/timestamp.json", Response(304, [], b"")).body == b"old"
-    assert attack("/metadata/timestamp.json", Response(304, [], b"")).status == 200
+    answer = attack("/metadata/timestamp.json", Response(304, [("ETag", "x")], b""))
+    assert answer == Response(200, [], b"old")
+    assert zlib.decompress(attack("/metadata/timestamp.json.z", Response(304, [], b"")).body) == b"old"
+
+
+def test_polls_are_waited_for(wire: Wire) -> None:
+    mark = wire.mark()
+    get(wire, "/timestamp.json")
+    assert len(wire.wait_for_polls(mark, 1).polls) == 1
+    with pytest.raises(RigTrouble, match="1 of 2 polls"):
+        wire.wait_for_polls(mark, 2, timeout_s=0.05)

@@ -187,7 +187,7 @@ def attacks(story: Story) -> None:
     workshop.publish("1.3.0", repaired(workshop.directory / "1.3.0"))
     forged = attacker.replace_metadata("timestamp.json", {"version": 1000})
     (stolen,) = role_signers(workshop.project, "timestamp")
-    resist(story, "a file of the release is replaced on its way", attacker.replace_blobs, "E_HASH")
+    resist(story, "a file of the release is replaced on its way", attacker.replace_blobs(), "E_HASH")
     resist(story, "metadata is replaced", forged, "E_KEYS", "E_THRESHOLD")
     resist(story, "old metadata is replayed", attacker.serve_instead({"timestamp.json": old}), "E_ROLLBACK")
     lies = attacker.forge_with(stolen, metadata)

@@ -29,11 +29,6 @@ class Response:
         """The same answer with another body and without its ETag, as a complete document."""
         return replace(self, status=200, headers=_without(self.headers, "etag", "content-range"), body=body)
 
-    @staticmethod
-    def not_found() -> "Response":
-        """The answer for a file that is not there."""
-        return Response(404, [("Content-Type", "text/plain")], b"")
-
 
 @dataclass(frozen=True)
 class Exchange:
@@ -145,11 +140,14 @@ class Wire:
 
     def relay(self, method: str, path: str, headers: list[tuple[str, str]]) -> tuple[Response, bool]:
         """Returns what goes to the device (the true answer unless someone attacks), and whether it is false."""
+        attack = self.attack
+        if attack is not None:
+            # Who wants to lie cannot use "not modified".
+            headers = _without(headers, "if-none-match")
         truth = self._ask(method, path, headers)
         if truth.status == 200:
             with self._lock:
                 self._bodies[path] = truth.body
-        attack = self.attack
         if attack is None:
             return truth, False
         answer = attack(path, truth)
