@@ -5,6 +5,7 @@ The control flow follows ports/rp2/main.c and shared/runtime/pyexec.c of MicroPy
 """
 
 import builtins
+import gc
 import os
 import sys
 
@@ -40,6 +41,7 @@ def run(rom, config):
     _scope["__name__"] = "__main__"
     for name in [name for name in sys.modules if name.startswith("_sim_")]:
         del sys.modules[name]
+    gc.collect()  # a real board begins with an empty heap
     if _run_scripts():
         _repl(rom, banner)
     _sim_machine._exit(_EXIT_SOFT_RESET)
