@@ -30,9 +30,17 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", params=["source", "mpy"])
-def run_lines(request: pytest.FixtureRequest, micropython: Path, tmp_path_factory: pytest.TempPathFactory) -> RunLines:
+def flavour(request: pytest.FixtureRequest) -> str:
+    """How the board has the modules."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def run_lines(
+    flavour: str, request: pytest.FixtureRequest, micropython: Path, tmp_path_factory: pytest.TempPathFactory
+) -> RunLines:
     """Gives lines to the board and returns the lines it answers, one each."""
-    path = TREE if request.param == "source" else request.getfixturevalue("bytecode")
+    path = TREE if flavour == "source" else request.getfixturevalue("bytecode")
     file = tmp_path_factory.mktemp("cases") / "cases"
 
     def run(lines: Iterable[str]) -> list[str]:

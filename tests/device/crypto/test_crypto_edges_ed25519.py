@@ -56,11 +56,11 @@ def test_a_bit_changed_anywhere(judge: Judge) -> None:
     def flip(data: bytes, bit: int) -> bytes:
         return bytes(byte ^ (1 << bit % 8 if i == bit // 8 else 0) for i, byte in enumerate(data))
 
-    cases = [refused(f"bit {bit} of the signature", signature=flip(SIGNATURE, bit)) for bit in range(0, 512, 5)]
+    cases = [refused(f"bit {bit} of the signature", signature=flip(SIGNATURE, bit)) for bit in range(0, 512, 19)]
     cases += [refused(f"bit {bit} of the signature", signature=flip(SIGNATURE, bit)) for bit in (255, 508, 511)]
-    cases += [refused(f"bit {bit} of the message", message=flip(MESSAGE, bit)) for bit in range(48)]
+    cases += [refused(f"bit {bit} of the message", message=flip(MESSAGE, bit)) for bit in range(0, 48, 7)]
     cases += [refused(f"bit {bit} of the key", key=flip(PUBLIC, bit)) for bit in (0, 1, 100, 254, 255)]
-    assert judge(with_and_without_table(cases)) > 300
+    assert judge(with_and_without_table(cases)) > 80
 
 
 def test_key_of_small_order(judge: Judge) -> None:
@@ -106,7 +106,7 @@ def test_key_of_mixed_order_as_openssl(judge: Judge) -> None:
         assert openssl_verdict(case) == case.expected
         cases.append(case)
     # With a multiple of the torsion point in R, other challenges verify; so k mod 8 takes every value.
-    for nonce in range(1, 41):
+    for nonce in range(1, 25):
         for torsion in TORSION:
             r = ed_encode(ed_add(ed_times(nonce, ED_BASE), torsion))
             k = ed_challenge(r, key, MESSAGE)
