@@ -54,8 +54,16 @@ def find(where: Places, device: "dict[str, Any]", owner: "dict[str, Any]", versi
                 break  # all places were tried
             where.next()
         finally:
+            where.versions = _versions(client)
             client.close()
     raise first or UpdateError(E_NETWORK, "no place of the repository is known")
+
+
+def _versions(client: Client) -> "dict[str, int]":
+    try:
+        return client.versions()
+    except UpdateError:
+        return {}
 
 
 def _found(client: Client, board: "Any", channel: str, version: "Optional[str]") -> "Found":

@@ -106,6 +106,7 @@ def record(
         last["fetched"] = fetched
     if places:
         last["urls"] = places.urls()
+        last["metadata"] = places.versions or last.get("metadata")
     try:
         write_atomic("/heirloom/last", json.dumps(last).encode())
     except UpdateError:

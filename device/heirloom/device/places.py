@@ -35,6 +35,7 @@ class Places:
             if url not in self._urls:
                 self._urls.append(url)
         self._tls_only = tls_only
+        self.versions: "dict[str, int]" = {}  # of the metadata that was verified with what came from here
         self._at = 0
         self._proven = False  # the current place has delivered something
         self._compressed = False  # the current place has delivered a NAME.z
@@ -141,7 +142,7 @@ class Places:
         """Whether the body was inflated into the sink; a body too long or damaged is left to the plain file."""
         if response.length is None or response.length > _INFLATE_BYTES:
             return False
-        packed = _Memory(_INFLATE_BYTES)
+        packed = _Memory(response.length)
         self._copy(response, packed)
         try:
             stream = deflate.DeflateIO(io.BytesIO(packed.data), deflate.ZLIB, _WINDOW_BITS)

@@ -5,8 +5,6 @@ import time
 import heirloom_boot
 import machine
 
-from heirloom.device.errors import UpdateError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -29,7 +27,7 @@ def before(abnormal: bool) -> None:
     mounted = heirloom_boot.exists("/app")
     if slot and (state["t"] or abnormal or not mounted):
         _check_slot(state, slot, mounted)
-        heirloom_boot.forget("errors", "run")
+        heirloom_boot.forget("run")
     if not slot:
         _recover()
     tried = bool(state["d"] or state["s"] or (state["t"] and state["y"][3] == "check"))
@@ -69,23 +67,23 @@ def _recover() -> None:
 
 def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
     """One update check with the whole heap; installs and resets when there is something. Returns whether it completed."""
+    unmounted = heirloom_boot.unmount()
     completed = False
     try:
-        from heirloom.device import network
-        from heirloom.device.updater import Updater
-
-        updater = Updater(progress, recovering=recovering)
-        network.connect()
+        heirloom_boot.client("network").connect()
+        updater = heirloom_boot.client("updater").Updater(progress, recovering=recovering)
         try:
             release = updater.check()
         finally:
             completed = updater.completed
         if release and not on_trial and updater.install(release):
             machine.reset()
-    except (UpdateError, OSError, MemoryError) as error:
-        heirloom_boot.forget("errors", "run")
+    except Exception as error:  # of the client, which was loaded anew: its UpdateError is another class than ours
         print("heirloom:", error)
-    heirloom_boot.forget("errors", "run")
+    heirloom_boot.forget()
+    if unmounted:
+        slot = heirloom_boot.choose(heirloom_boot.load() or heirloom_boot.new_state())
+        heirloom_boot.mount(slot)
     return completed
 
 

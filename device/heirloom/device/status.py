@@ -8,7 +8,7 @@ import machine
 from heirloom.device import owner
 from heirloom.device.blobs import load
 from heirloom.device.errors import UpdateError
-from heirloom.device.store import FlashStore, read
+from heirloom.device.store import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def report() -> "dict[str, Any]":
         "confirmed": state["o"],
         "floor": state["l"],
         "failed": state["x"],
-        "metadata": _metadata(),
+        "metadata": last.get("metadata") or {},
         "due": bool(state["d"]),
         "last_check": last.get("check"),
         "fetched": last.get("fetched"),
@@ -54,14 +54,3 @@ def _slot(slot: "Optional[str]") -> "Optional[dict[str, Any]]":
     except UpdateError:
         return {"slot": slot, "version": None, "epoch": None, "sequence": None}
     return {"slot": slot, "version": manifest.version, "epoch": manifest.epoch, "sequence": manifest.sequence}
-
-
-def _metadata() -> "dict[str, int]":
-    from heirloom.device.places import Places
-    from heirloom.device.http import Http
-    from heirloom.device.tuf import Client
-
-    try:
-        return Client(FlashStore(), Places(Http(), []), 0).versions()
-    except UpdateError:
-        return {}

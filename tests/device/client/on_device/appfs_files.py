@@ -41,6 +41,7 @@ FILES = {
 def mounted(keep=("settings.json", "cache")):
     install(FILES, keep)
     boot.mount("a")
+    os.chdir("/app")
 
 
 def refuses(call, number):
@@ -140,6 +141,7 @@ def keeps_what_the_application_writes():
     os.rmdir("cache/more")
     install({"main.py": "", "settings.json": "{2}"}, ["settings.json"], "b")
     boot.mount("b")
+    os.chdir("/app")
     assert open("settings.json").read() == "[1]"
     os.remove("settings.json")
     assert open("settings.json").read() == "{2}"

@@ -160,7 +160,6 @@ def watchdog_is_fed_until_the_deadline():
 def _application(text):
     """Runs the text as the application; returns the state after it."""
     boot.exists = lambda path: True
-    boot.time_slept = 0
     files = {}
 
     def execfile(path, namespace):
@@ -168,10 +167,14 @@ def _application(text):
         exec(text, namespace)
 
     boot.execfile = execfile
+    os.mkdir("/app")
     try:
         boot._run({"__name__": "__main__"})
     except Reset:
         assert files == {"/app/main.py": "__main__"}
+        assert os.getcwd() == "/app"
+        os.chdir("/")
+        os.rmdir("/app")
         return boot.load()
     raise AssertionError("no reset")
 

@@ -245,15 +245,24 @@ def client(name):
             sys.path[:] = path
 
 
-def mount(slot):
-    """Mounts the slot's release at /app."""
-    sys.path[:] = _PATH
-    appfs = __import__("heirloom.device.appfs", None, None, ("appfs",))
+def unmount():
+    """Takes /app away, which gives its memory back, unless the release brings its own client. Returns whether it did."""
+    if exists("/app/lib/heirloom"):
+        return False
     os.chdir("/")
+    sys.path[:] = _PATH
     try:
         os.umount("/app")
     except OSError:
-        pass
+        return False
+    return True
+
+
+def mount(slot):
+    """Mounts the slot's release at /app."""
+    unmount()
+    sys.path[:] = _PATH
+    appfs = __import__("heirloom.device.appfs", None, None, ("appfs",))
     os.mount(appfs.AppFS(slot_path(slot)), "/app")
     sys.path[:] = ["/app/lib", "/app"] + _PATH
 
