@@ -8,7 +8,8 @@ import time
 from directory_store import DirectoryStore
 from heirloom.device.errors import E_HASH, E_LENGTH, E_NOT_FOUND, UpdateError
 from heirloom.device.roles import escaped, hasher
-from heirloom.device.tuf import Client, Target
+from heirloom.device.target import Target
+from heirloom.device.tuf import Client
 from plain_http import HttpFetcher, get
 
 TYPE_CHECKING = False

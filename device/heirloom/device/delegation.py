@@ -5,6 +5,7 @@ import hashlib
 
 from heirloom.device.compat import const
 from heirloom.device.errors import E_FORMAT, UpdateError
+from heirloom.device.trust import TOP_LEVEL
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from heirloom.device.canonical import Document, Slice
 
     Child = tuple[str, Slice]  # name of the role, slice of the object with its keyids and threshold
-
-TOP_LEVEL = ("root", "timestamp", "snapshot", "targets")
 
 
 def children(document: "Document", path: str) -> "tuple[list[Child], bool]":

@@ -6,6 +6,7 @@ key ids they go by.
 """
 
 import binascii
+import gc
 import hashlib
 
 from heirloom.device.compat import const
@@ -58,24 +59,27 @@ class Key:
         return True
 
     def _verify(self, document: "Document", signature: bytes, table: "Any") -> bool:
-        if self.kind == _ED25519:
-            from heirloom.device import ed25519
-
-            return ed25519.verify(self.material, signature, document.feed, table)
-        from heirloom.device import p256
-
-        return p256.verify(self.material, signature, document.digest, table)
+        gc.collect()  # verifiers soon fill a small heap with numbers; tables must still fit in between, in one piece
+        message = document.feed if self.kind == _ED25519 else document.digest
+        verified: bool = _scheme(self.kind).verify(self.material, signature, message, table)
+        if table is None:
+            gc.collect()  # a whole table was made, in memory
+        return verified
 
     def make_table(self, write: "Any") -> None:
         """Writes the comb table of this key by calling write(data)."""
-        if self.kind == _ED25519:
-            from heirloom.device import ed25519
+        _scheme(self.kind).make_table(self.material, write)
 
-            ed25519.make_table(self.material, write)
-        else:
-            from heirloom.device import p256
 
-            p256.make_table(self.material, write)
+def _scheme(kind: str) -> "Any":
+    """The module that verifies keys of a kind; loaded when it is first needed."""
+    if kind == _ED25519:
+        from heirloom.device import ed25519
+
+        return ed25519
+    from heirloom.device import p256
+
+    return p256
 
 
 def parse(value: object) -> "Optional[Key]":
@@ -89,11 +93,12 @@ def parse(value: object) -> "Optional[Key]":
     kind = _KINDS.get((key_type, scheme))
     if kind is None:
         return None
-    from heirloom.device import der
-
     try:
         if kind == _ED25519:
-            return Key(kind, der.ed25519_from_hex(public))
+            material = binascii.unhexlify(public)
+            return Key(kind, material) if len(material) == 32 else None
+        from heirloom.device import der
+
         found, material = der.public_key(public)
     except ValueError:
         return None

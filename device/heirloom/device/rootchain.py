@@ -1,37 +1,12 @@
-"""The root of trust: loading it and following it through all its rotations (TUF 5.2, 5.3)."""
+"""Following the root of trust through all its rotations (TUF 5.3)."""
 
 from heirloom.device import keys
 from heirloom.device.canonical import Document
 from heirloom.device.compat import const
-from heirloom.device.errors import E_NOT_FOUND, E_ROLLBACK, E_STATE, UpdateError
-from heirloom.device.trust import Trust, by_root, check_root, checked
+from heirloom.device.errors import E_NOT_FOUND, E_ROLLBACK, UpdateError
+from heirloom.device.trust import Trust, by_root, root_header
 
 ONLINE = ("timestamp", "snapshot")
-
-
-def load(trust: Trust) -> None:
-    """Takes the root stored last, or, when that is damaged, the one this device was provisioned with (TUF 5.2).
-
-    Raises UpdateError E_STATE when neither is intact.
-    """
-    trust.close_root()
-    for stream in (trust.store.open("root"), trust.store.provisioned_root()):
-        document = None if stream is None else checked("root", stream)
-        if document is not None and _load(trust, document):
-            return
-    raise UpdateError(E_STATE, "this device has no root of trust that is intact")
-
-
-def _load(trust: Trust, document: Document) -> bool:
-    try:
-        if not trust.notes.was_verified(document, document):
-            keys.verify(document, by_root(document, "root"), "5.2", trust.tables)
-            trust.notes.verified(document, document)
-        trust.trust_root(document)
-    except UpdateError:
-        document.close()
-        return False
-    return True
 
 
 def update(trust: Trust) -> None:
@@ -42,16 +17,7 @@ def update(trust: Trust) -> None:
     for _ in range(trust.config.max_root_rotations):
         if not _next(trust):
             break
-    check_final(trust)
-
-
-def check_final(trust: Trust) -> None:
-    """Whether the trusted root is one to go on with: no older than ever seen here, not expired (TUF 5.3.10)."""
-    header = trust.trusted_root()[1]
-    seen = trust.store.highest_root()
-    if header.version < seen:
-        raise UpdateError(E_ROLLBACK, f"root is version {header.version}, this device has seen {seen} (TUF 5.3.5)")
-    trust.check_expiry(header, "5.3.10")
+    trust.check_root()
 
 
 def _next(trust: Trust) -> bool:
@@ -83,7 +49,7 @@ def _verify(trust: Trust, document: Document, version: int) -> None:
     # TUF 5.3.4: by the keys of the old root and by its own.
     keys.verify(document, trust.by_root("root"), "5.3.4", trust.tables)
     keys.verify(document, by_root(document, "root"), "5.3.4", trust.tables)
-    header = check_root(document)
+    header = root_header(document)
     # TUF 5.3.5: exactly the next, or roots in between could be skipped. 5.3.6: its expiry does not matter yet.
     if header.version != version:
         sentence = f"the root published as version {version} is version {header.version} (TUF 5.3.5)"

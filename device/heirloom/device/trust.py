@@ -1,13 +1,10 @@
 """The ground the client workflow stands on: stored files, downloads, expiry, and who signs what by the root."""
 
-import gc
-
 from heirloom.device import keys
 from heirloom.device.canonical import Document, length_of
 from heirloom.device.compat import const
-from heirloom.device.delegation import TOP_LEVEL
 from heirloom.device.download import Download
-from heirloom.device.errors import E_FORMAT, E_NETWORK, E_STALE, E_STATE, UpdateError
+from heirloom.device.errors import E_FORMAT, E_NETWORK, E_ROLLBACK, E_STALE, E_STATE, UpdateError
 from heirloom.device.notes import Notes
 from heirloom.device.roles import Header, escaped
 
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from heirloom.device.roles import MetaFile
     from heirloom.device.tuf import Config
 
+TOP_LEVEL = ("root", "timestamp", "snapshot", "targets")
 _RESERVED = ("provisioned", "time", "tables")  # what else a store may keep beside the roles
 
 
@@ -41,7 +39,7 @@ class Trust:
 
     def trust_root(self, document: Document) -> None:
         """Takes a verified root for the trusted one. Raises UpdateError E_FORMAT when its roles are not in order."""
-        header = check_root(document)
+        header = root_header(document)
         self.close_root()
         self.root = document
         self.root_header = header
@@ -60,6 +58,36 @@ class Trust:
             raise UpdateError(E_STATE, "no root of trust is loaded")
         return self.root, self.root_header
 
+    def load_root(self) -> None:
+        """Takes the root stored last, or, when that is damaged, the one this device was provisioned with (TUF 5.2).
+
+        Raises UpdateError E_STATE when neither is intact.
+        """
+        self.close_root()
+        for stream in (self.store.open("root"), self.store.provisioned_root()):
+            document = None if stream is None else checked("root", stream)
+            if document is not None and self._load(document):
+                return
+        raise UpdateError(E_STATE, "this device has no root of trust that is intact")
+
+    def _load(self, document: Document) -> bool:
+        try:
+            if self.signed(document, by_root(document, "root")):
+                self.trust_root(document)
+                return True
+        except UpdateError:
+            pass
+        document.close()
+        return False
+
+    def check_root(self) -> None:
+        """Whether the trusted root is one to go on with: no older than ever seen here, not expired (TUF 5.3.10)."""
+        header = self.trusted_root()[1]
+        seen = self.store.highest_root()
+        if header.version < seen:
+            raise UpdateError(E_ROLLBACK, f"root is version {header.version}, this device has seen {seen} (TUF 5.3.5)")
+        self.check_expiry(header, "5.3.10")
+
     def by_root(self, role: str) -> keys.Delegation:
         """Who signs a top-level role by the trusted root."""
         return by_root(self.trusted_root()[0], role)
@@ -70,28 +98,32 @@ class Trust:
         return None if stream is None else checked(role, stream)
 
     def local(self, role: str, delegation: keys.Delegation) -> "Optional[Document]":
-        """The stored file of a role if it is signed as the delegation wants; else None.
-
-        Files were verified before they were stored, but for whom is a matter of their delegator, and
-        that may have changed or be another one: so either its receipt says it or the signatures do.
-        """
+        """The stored file of a role if it is signed as the delegation wants; else None."""
         document = self.stored(role)
-        if document is None or self.notes.was_verified(document, delegation.delegator):
+        if document is None or self.signed(document, delegation):
             return document
-        try:
-            keys.verify(document, delegation, "5.6.3", self.tables)
-        except UpdateError:
-            document.close()
-            return None
-        self.notes.verified(document, delegation.delegator)
-        return document
+        document.close()
+        return None
+
+    def signed(self, document: Document, delegation: keys.Delegation) -> bool:
+        """Whether a stored file is signed as the delegation wants.
+
+        Files were verified before they were stored, but for whom is a matter of their delegator, and that may have
+        changed or be another one: so either its receipt says it or the signatures do.
+        """
+        if not self.notes.was_verified(document, delegation.delegator):
+            try:
+                keys.verify(document, delegation, "5.6.3", self.tables)
+            except UpdateError:
+                return False
+            self.notes.verified(document, delegation.delegator)
+        return True
 
     def download(self, role: str, version: "Optional[int]", limit: int, etag: "Optional[str]" = None) -> "Optional[Download]":
         """Fetches the file of a role. None when the place says that it has not changed.
 
         version: in the file's name, None for a name without. Raises UpdateError of the fetcher, or E_LENGTH.
         """
-        gc.collect()  # so that what is loaded from here on lies together, and free memory too
         prefix = "" if version is None else f"{version}."
         download = Download(self.store, role, limit)
         try:
@@ -158,7 +190,7 @@ def checked(role: str, stream: "Stream") -> "Optional[Document]":
     return document
 
 
-def check_root(document: Document) -> Header:
+def root_header(document: Document) -> Header:
     """The header of a root whose four roles are all in order. Raises UpdateError E_FORMAT."""
     header = Header(document, "root")
     for role, _ in document.members(required(document, "roles")):

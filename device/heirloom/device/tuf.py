@@ -7,17 +7,15 @@
 Pure: files come from a Store, the network from a Fetcher (protocols.py), the time from the caller.
 """
 
-from heirloom.device import keys, rootchain, target
+from heirloom.device import keys
 from heirloom.device.canonical import Document
 from heirloom.device.compat import const
-from heirloom.device.delegation import TOP_LEVEL, children
 from heirloom.device.download import Comparison, Download
 from heirloom.device.errors import E_LIMIT, E_MIX, E_ROLLBACK, E_STATE, UpdateError
 from heirloom.device.roles import Header, MetaFile, escaped, verify_file
-from heirloom.device.target import Target
-from heirloom.device.trust import Trust, file_name, required
+from heirloom.device.trust import TOP_LEVEL, Trust, file_name, required
 
-__all__ = ("Client", "Config", "Target", "file_name")
+__all__ = ("Client", "Config", "file_name")
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
     from heirloom.device.canonical import Slice
     from heirloom.device.protocols import Fetcher, Store, TableCache
+    from heirloom.device.target import Target
 
     Step = tuple[str, str, Optional[Slice]]  # role, delegator, slice of its delegation in the delegator
 
@@ -91,8 +90,8 @@ class Client:
         self.close()
         self._trust.changed = False
         try:
-            rootchain.load(self._trust)
-            rootchain.update(self._trust)
+            self._trust.load_root()
+            self.update_root()
             self.update_timestamp()
             self.update_snapshot()
             self.update_targets()
@@ -106,6 +105,9 @@ class Client:
         None: no role that may speak for the path lists it. Needs poll() or refresh() before. Raises UpdateError E_LIMIT
         when more than max_delegations roles would have to be asked.
         """
+        from heirloom.device.delegation import children
+        from heirloom.device.target import find
+
         seen: "dict[str, bytes]" = {}
         steps: "list[Step]" = [("targets", "root", None)]
         try:
@@ -116,7 +118,7 @@ class Client:
                 if len(seen) > self._trust.config.max_delegations:
                     raise UpdateError(E_LIMIT, f"{path} is delegated over more than {len(seen) - 1} roles (TUF 5.6.7.1)")
                 document = self._visit(role, delegator, where, seen)
-                found = target.find(document, path)
+                found = find(document, path)
                 if found is None:
                     following, terminating = children(document, path)
                     if terminating:  # TUF 5.6.7.2.1
@@ -136,7 +138,7 @@ class Client:
         Only what is looked up is loaded. Reads the file that lies here, expired or not, without network.
         """
         if self._trust.root is None:
-            rootchain.load(self._trust)
+            self._trust.load_root()
         if role == "root":
             return self._trust.trusted_root()[0].value(*path)
         document = self._trust.local(role, self._trust.by_root(role))
@@ -150,7 +152,7 @@ class Client:
     def versions(self) -> "dict[str, int]":
         """Versions of the top-level files that lie here, for status reports: {"root": 1, "timestamp": 4, ...}."""
         if self._trust.root is None:
-            rootchain.load(self._trust)
+            self._trust.load_root()
         found = {"root": self._trust.trusted_root()[1].version}
         for role in TOP_LEVEL[1:]:
             document = self._trust.stored(role)
@@ -168,6 +170,14 @@ class Client:
         if self._snapshot:
             self._snapshot.close()
         self._snapshot = None
+
+    # TUF 5.3
+
+    def update_root(self) -> None:
+        """Takes the roots after the one here, one at a time (TUF 5.3)."""
+        from heirloom.device.rootchain import update
+
+        update(self._trust)
 
     # TUF 5.4
 
@@ -260,18 +270,25 @@ class Client:
 
     def _have_snapshot(self) -> bool:
         """Opens the snapshot that lies here, if it is the one that the timestamp describes."""
-        document = self._trust.local("snapshot", self._trust.by_root("snapshot"))
+        version = self._trusted_timestamp().snapshot.version
+        self._snapshot = self._have("snapshot", "snapshot", version, self._trust.by_root("snapshot"))
+        return self._snapshot is not None
+
+    def _have(self, role: str, kind: str, version: int, delegation: keys.Delegation) -> "Optional[Document]":
+        """The file of a role that lies here, if it is of this version, fresh and signed as the delegation wants."""
+        trust = self._trust
+        document = trust.stored(role)
         if document is None:
-            return False
+            return None
         try:
-            header = Header(document, "snapshot")
-            if header.version == self._trusted_timestamp().snapshot.version and not self._trust.expired(header):
-                self._snapshot = document
-                return True
+            header = Header(document, kind)
+            if header.version == version and not trust.expired(header) and trust.signed(document, delegation):
+                trust.learn_time(header, delegation.delegator.name)
+                return document
         except UpdateError:
             pass
         document.close()
-        return False
+        return None
 
     # TUF 5.6
 
@@ -303,9 +320,11 @@ class Client:
         """A targets role, the one here or a new one, verified for this very delegation (TUF 5.6.1 to 5.6.6)."""
         trust = self._trust
         meta = self._described(role)
-        stored = self._have_targets(role, delegation, meta)
+        stored = self._have(role, "targets", meta.version, delegation)
         if stored is not None:
-            return stored
+            if _is(stored, meta):
+                return stored
+            stored.close()
         download = trust.versioned(role, meta, trust.config.targets_max_length)  # TUF 5.6.1
         try:
             document = download.document()
@@ -320,21 +339,6 @@ class Client:
             raise
         trust.learn_time(header, delegation.delegator.name)
         return trust.store_verified(download, document, delegation.delegator)  # TUF 5.6.6
-
-    def _have_targets(self, role: str, delegation: keys.Delegation, meta: MetaFile) -> "Optional[Document]":
-        document = self._trust.local(role, delegation)
-        if document is None:
-            return None
-        try:
-            verify_file(document, meta.length, meta.hashes, "5.6.2")
-            header = Header(document, "targets")
-            if header.version == meta.version and not self._trust.expired(header):
-                self._trust.learn_time(header, delegation.delegator.name)
-                return document
-        except UpdateError:
-            pass
-        document.close()
-        return None
 
     def _described(self, role: str) -> MetaFile:
         """How the snapshot describes a role. Raises UpdateError E_MIX when it does not list it."""
@@ -352,18 +356,20 @@ class Client:
         trust = self._trust
         self.close()
         try:
-            rootchain.load(trust)
-            rootchain.check_final(trust)
+            trust.load_root()
+            trust.check_root()
             self._timestamp = self._stored_timestamp()
             if self._timestamp is None or trust.expired(self._timestamp.header) or not self._have_snapshot():
                 return False
-            targets = self._have_targets("targets", trust.by_root("targets"), self._described("targets"))
+            meta = self._described("targets")
+            targets = self._have("targets", "targets", meta.version, trust.by_root("targets"))
             if targets is None:
                 return False
+            same = _is(targets, meta)
             targets.close()
+            return same
         except UpdateError:
             return False
-        return True
 
     def _unchanged(self) -> bool:
         """Whether the repository still has the timestamp that lies here. Publishing a root changes it, too."""
@@ -382,6 +388,15 @@ class Client:
             stream.close()
             trust.notes.save()
         return same
+
+
+def _is(document: Document, meta: MetaFile) -> bool:
+    """Whether a stored file has the length and the hashes that the snapshot gives."""
+    try:
+        verify_file(document, meta.length, meta.hashes, "5.6.2")
+    except UpdateError:
+        return False
+    return True
 
 
 def _no_rollback(what: str, version: int, seen: int, section: str) -> None:

@@ -58,6 +58,7 @@ class Tables:
     def put(self, name, make):
         from heirloom.device.comb import MemoryTable
 
+        gc.collect()
         data = bytearray()
         make(data.extend)
         if self._spoiled:
