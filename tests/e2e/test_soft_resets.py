@@ -25,7 +25,7 @@ def test_twenty_soft_resets_spend_no_trial_boot(world: World, new_unit: NewUnit)
     before = unit.report()
     assert before["trial"] is not None
     assert before["active"]["version"] == "1.1.0"
-    unit.sim.power_on(hold_repl=True)
+    unit.hold()
     unit.sim.exec("print(1)")
     for _ in range(SOFT_RESETS):
         unit.sim.soft_reset()

@@ -13,8 +13,7 @@ POLL_LIMIT_BYTES = 1024
 
 def settings(unit: Unit) -> dict[str, object]:
     """The application's own settings; the device is off afterwards."""
-    unit.power_off()
-    unit.sim.power_on(hold_repl=True)
+    unit.hold()
     text = unit.sim.exec(f"print(open('/app/settings.json').read() == open({SETTINGS!r}).read())")
     assert text.strip() == "True"
     found = json.loads(unit.sim.exec(f"print(open({SETTINGS!r}).read())"))
@@ -25,8 +24,7 @@ def settings(unit: Unit) -> dict[str, object]:
 
 def rename_station(unit: Unit, name: str) -> None:
     """What an owner does with an editor."""
-    unit.power_off()
-    unit.sim.power_on(hold_repl=True)
+    unit.hold()
     code = f"import json\ns=json.load(open('/app/settings.json'))\ns['name']={name!r}\n"
     unit.sim.exec(code + "with open('/app/settings.json','w') as f: json.dump(s,f)")
     unit.power_off()

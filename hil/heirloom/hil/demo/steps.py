@@ -194,6 +194,12 @@ class Unit:
         """Let it start as after a power cut."""
         self.sim.power_on()
 
+    def hold(self) -> None:
+        """Off, and on again to the REPL: boot.py has run, main.py has not."""
+        self.power_off()
+        self.sim.power_on(hold_repl=True)
+        self.wait_for(r"^>>> ")
+
     def power_off(self) -> None:
         """Pull the plug."""
         self.sim.power_off()
@@ -251,8 +257,7 @@ class Unit:
 
         None when even the manifest is damaged.
         """
-        self.power_off()
-        self.sim.power_on(hold_repl=True)
+        self.hold()
         try:
             found = self.sim.exec(f"import heirloom_boot\nprint(heirloom_boot.client('recovery').damaged({slot!r}))")
         finally:
