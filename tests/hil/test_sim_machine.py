@@ -1,7 +1,9 @@
 """`machine` and `time` of a simulated board: strict where the client depends on them."""
 
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -210,3 +212,13 @@ def copy(source, target):
 print(*copy(open("data", "rb"), open("copy", "wb")))
 """
     assert device.exec(code) == "1024 1024\n"
+
+
+def test_the_board_has_as_much_heap_as_a_bare_interpreter_with_160k(make_device: MakeDevice, micropython: Path) -> None:
+    measure = "import gc\ngc.collect()\nprint('free', gc.mem_free())"
+    command = [str(micropython), "-X", "heapsize=160k", "-c", measure]
+    bare = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[1])
+    device = make_device({"main.py": measure})
+    device.power_on()
+    free = int(device.wait_for(r"free (\d+)")[1])
+    assert bare - 6 * 1024 < free <= bare  # a mounted littlefs takes some, as on a board

@@ -87,7 +87,7 @@ class SimDevice:
             definition: The file of an own board.
             hosts: As `Settings.hosts`.
             clock: As `Settings.clock`.
-            heap: As `Settings.heap`; the modules that stand in for the hardware take 28 KB of it.
+            heap: As `Settings.heap`; the modules that stand in for the hardware take 21 KB of it.
 
         Raises:
             HeirloomError: The folder is in use, or the board is unknown or not simulated.

@@ -3,8 +3,7 @@
 
 from time import gmtime as _gmtime
 from time import mktime as _mktime
-from time import sleep_ms as _sleep_ms
-from time import sleep_us, ticks_add, ticks_cpu, ticks_diff, ticks_ms, ticks_us  # noqa: F401
+from time import sleep_ms, sleep_us, ticks_add, ticks_cpu, ticks_diff, ticks_ms, ticks_us  # noqa: F401
 from time import time_ns as _time_ns
 
 from _sim_flash import peek as _peek
@@ -13,7 +12,6 @@ from micropython import const
 
 _CLOCK_OFFSET = const(15)
 _OFFSET_BIAS = const(1 << 31)
-_SLICE_MS = const(5)
 
 # Set by the runner: the port's epoch in Unix time.
 _epoch = 0
@@ -46,16 +44,6 @@ def mktime(fields):
     return int(_mktime(tuple(fields)[:8])) - _epoch
 
 
-def sleep_ms(ms):
-    # In slices, because the unix port runs no scheduled callback while it sleeps.
-    end = ticks_add(ticks_ms(), int(ms))
-    left = int(ms)
-    while left > _SLICE_MS:
-        _sleep_ms(_SLICE_MS)
-        left = ticks_diff(end, ticks_ms())
-    if left > 0:
-        _sleep_ms(left)
-
-
 def sleep(seconds):
+    # The unix port's own sleep() lets no callback run; its sleep_ms() does.
     sleep_ms(int(seconds * 1000))
