@@ -8,7 +8,7 @@ import time
 import heirloom_boot
 
 from heirloom.device.clock import now
-from heirloom.device.errors import E_HASH, E_OWNER, E_REQUIRES, UpdateError
+from heirloom.device.errors import E_HASH, E_OWNER, E_REQUIRES, E_TRIAL, UpdateError
 from heirloom.device.store import read, write_atomic
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def _ask_owner(manifest: "Manifest", owner: "dict[str, Any]", state: "dict[str, 
     if owner["pinned"] not in (None, manifest.version):
         raise UpdateError(E_OWNER, f"the owner pinned {owner['pinned']}, the channel has {manifest.version}")
     if state.get("w") == list(manifest.order) and time.ticks_ms() < _STEADY_MS and state["a"]:
-        raise UpdateError(E_OWNER, f"release {manifest.version} lost power too often and waits for 10 steady minutes")
+        raise UpdateError(E_TRIAL, f"release {manifest.version} lost power too often and waits for 10 steady minutes")
 
 
 def _manifest(found: "Found", places: "Places") -> "Manifest":
@@ -93,15 +93,18 @@ def record(
     result: "Optional[str]",
     error: "Optional[str]" = None,
     fetched: "Optional[dict[str, int]]" = None,
-    pending: bool = False,
+    settled: bool = False,
 ) -> None:
-    """Keeps the outcome for status reports and for the poll, best effort. pending: an install did not get through."""
+    """Keeps the outcome for status reports and for the poll, best effort.
+
+    settled: nothing is left to do until the repository changes. Only then may a poll be content with "not modified".
+    """
     last = heirloom_boot.read_json("last")
     before = last.get("check") or {}
     if (result, error) != (before.get("result"), before.get("error")):
         heirloom_boot.log(f"check: {result or error}")
     last["check"] = {"time": now(), "result": result, "error": error}
-    last["pending"] = pending
+    last["etag"] = heirloom_boot.read_json("trust/time").get("etag", "") if settled else ""
     if fetched:
         last["fetched"] = fetched
     if places:

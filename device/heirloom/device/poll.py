@@ -74,9 +74,9 @@ async def _look() -> int:
         for wait_ms in heirloom_boot.client("network").connecting():
             await asyncio.sleep_ms(wait_ms)
         last = heirloom_boot.read_json("last")
-        if last.get("pending") or _expired():
+        etag = last.get("etag", "")
+        if _expired():
             return _CHANGED
-        etag = heirloom_boot.read_json("trust/time").get("etag", "")
         for url in last.get("urls") or heirloom_boot.read_json("device.json").get("urls", ()):
             status = await _ask(url, etag, owner.tls_only)
             if status:

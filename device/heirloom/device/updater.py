@@ -11,7 +11,18 @@ by stage and dropped after it: the verified metadata (finding), the manifest (ju
 
 import heirloom_boot
 
-from heirloom.device.errors import E_OWNER, E_REQUIRES, UpdateError
+from heirloom.device.errors import (
+    E_HASH,
+    E_LENGTH,
+    E_NETWORK,
+    E_NOT_FOUND,
+    E_OWNER,
+    E_REQUIRES,
+    E_SPACE,
+    E_STATE,
+    E_TRIAL,
+    UpdateError,
+)
 from heirloom.device.http import Http
 
 TYPE_CHECKING = False
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
     Consent = Callable[[Release], bool]
 
 _STEPS = 4
+# After these, the next poll makes a whole check again although the repository has not changed.
+_RETRIED = (E_HASH, E_LENGTH, E_NETWORK, E_NOT_FOUND, E_SPACE, E_STATE, E_TRIAL)
 # What stays loaded between two stages; everything else is dropped.
 _KEPT = ("errors", "http", "places", "poll", "run", "store", "trial", "updater", "urls")
 
@@ -67,12 +80,12 @@ class Updater:
         try:
             release = self._check()
         except UpdateError as error:
-            self._record(None, str(error))
+            self._record(None, str(error), settled=self.completed and error.code not in _RETRIED)
             raise
         finally:
             self._http.close()
             heirloom_boot.forget(*_KEPT)
-        self._record(f"release {release.version} is available" if release else "up to date")
+        self._record(f"release {release.version} is available" if release else "up to date", settled=not release)
         return release
 
     def wants(self, release: "Release") -> bool:
@@ -92,6 +105,7 @@ class Updater:
         False: the owner wants to be asked, and said no or was not there.
         """
         if not self.wants(release):
+            self._record(f"release {release.version} waits for the owner's yes", settled=True)
             return False
         heirloom_boot.log(f"installing {release.version}")
         try:
@@ -99,12 +113,12 @@ class Updater:
 
             fetched = install.install(self._places or self.places(), self._progress)
         except UpdateError as error:
-            self._record(None, str(error), pending=True)
+            self._record(None, str(error))
             raise
         finally:
             self._http.close()
         fetched["requests"] = self._http.requests
-        self._record(f"installed {release.version}", fetched=fetched)
+        self._record(f"installed {release.version}", fetched=fetched, settled=True)
         return True
 
     def _check(self) -> "Optional[Release]":

@@ -29,6 +29,7 @@ _PATH = [".frozen", "/lib", ""]  # "" last: at the root, it would take the folde
 _STATE_BYTES = 256  # littlefs keeps a file so small beside its name, and saves it on a full disk
 _LOG_HALF_BYTES = 2048
 _TRACEBACK_BYTES = 1024
+_TIDY_BYTES = 8192  # collecting so often keeps what lives together: a heap full of holes fails long before it is full
 _WATCHDOG_MS = 8000  # an RP2040 takes at most 8388
 _CRASH_WAIT_S = 5
 _CRASH_WAIT_MAX_S = 300
@@ -295,6 +296,7 @@ def main(namespace):
             machine.reset()
         if state["t"]:
             watch.start(timing("trial_timeout_s", 300))
+    gc.threshold(_TIDY_BYTES)
     try:
         client("run").before(not power)
     except KeyboardInterrupt:
@@ -305,6 +307,7 @@ def main(namespace):
         log("the client does not work: %r" % error)
         sys.print_exception(error)
     forget()
+    gc.threshold(-1)
     state = load()
     if not state or not choose(state) or not exists("/app"):
         return "no release is installed"
