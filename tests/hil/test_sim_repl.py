@@ -172,6 +172,15 @@ def test_unmodified_mpremote_works_on_the_serial_port(make_device: MakeDevice, t
 
 
 @pytest.mark.usefixtures("_mpremote_installed")
+def test_mpremote_mounts_a_folder_of_the_host(prompt: SimDevice, tmp_path: Path) -> None:
+    (tmp_path / "from_host.py").write_text("print('imported')\n")
+    (tmp_path / "all.bin").write_bytes(bytes(range(256)) * 10)  # with line ends and Ctrl-C in it
+    code = "import from_host\nwith open('all.bin', 'rb') as s, open('copy.bin', 'wb') as t:\n    t.write(s.read())"
+    assert "imported" in mpremote(prompt, "mount", str(tmp_path), "exec", code)
+    assert (tmp_path / "copy.bin").read_bytes() == (tmp_path / "all.bin").read_bytes()
+
+
+@pytest.mark.usefixtures("_mpremote_installed")
 def test_twenty_soft_resets_of_mpremote_in_a_row(prompt: SimDevice) -> None:
     arguments = []
     for _ in range(20):

@@ -33,6 +33,7 @@ class Word(IntEnum):
     EXIT = 16
     EXIT_ARGUMENT = 17
     REPL_MODE = 18
+    BINARY = 19
     BLOCK_ERASES = 64
 
 

@@ -226,17 +226,22 @@ class Supervisor:
         self.changed.notify_all()
 
     def _cook(self, data: bytes) -> bytes:
-        """Boards write CR LF where a program writes LF."""
+        """Boards write CR LF where a program writes LF, unless it made the line binary."""
+        if self._page[Word.BINARY]:
+            return data
         before = b"\r" if self._ended_in_cr else b""
         self._ended_in_cr = data.endswith(b"\r")
         return re.sub(rb"(?<!\r)\n", b"\r\n", before + data)[len(before) :]
 
     def _receive(self, data: bytes) -> None:
         for byte in data:
-            if byte == _CTRL_C and self._process is not None and self._page[Word.INTERRUPTIBLE]:
+            if byte == _CTRL_C and self._process is not None and self._interruptible():
                 self._process.signal(signal.SIGUSR1)
             else:
                 self._input.append(byte)
+
+    def _interruptible(self) -> bool:
+        return bool(self._page[Word.INTERRUPTIBLE]) and not self._page[Word.BINARY]
 
     def _flush_input(self) -> None:
         if self._process is None or not self._input:
@@ -301,6 +306,7 @@ class Supervisor:
         if cause is not None and not soft:
             self._hardware_cause = cause
         self._page[Word.INTERRUPTIBLE] = 0
+        self._page[Word.BINARY] = 0
         self._page[Word.EXIT] = Exit.NONE
         self._input.clear()
         self._ended_in_cr = False

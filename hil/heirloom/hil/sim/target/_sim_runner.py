@@ -17,6 +17,7 @@ from micropython import const
 
 _INTERRUPTIBLE = const(11)
 _REPL_MODE = const(18)
+_BINARY = const(19)
 
 _EXIT_SOFT_RESET = const(2)
 _MODE_RAW = const(1)
@@ -80,6 +81,7 @@ def execute(path, source, kind, report=sys.print_exception):
     except KeyboardInterrupt as late:  # it came when the code had just ended
         error = late
     poke(_INTERRUPTIBLE, 0)
+    poke(_BINARY, 0)
     if error is None:
         return True
     if isinstance(error, SystemExit):

@@ -5,6 +5,7 @@ import sys
 
 import _sim_flash
 import _sim_machine
+import _sim_micropython
 import _sim_network
 import _sim_select
 import _sim_time
@@ -26,6 +27,7 @@ def install_modules(config):
     _sim_machine._configure(esp32, config["cause"], bytes.fromhex(config["id"]), _sim_time)
     _sim_network._configure(esp32, config["ssid"], config["password"])
     modules = sys.modules
+    modules["micropython"] = _sim_micropython
     modules["time"] = _sim_time
     modules["select"] = _sim_select
     modules["machine"] = _sim_machine
