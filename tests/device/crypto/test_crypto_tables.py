@@ -5,7 +5,19 @@ from random import Random
 from types import ModuleType
 
 import pytest
-from crypto_points import ED_BASE, ED_L, P_BASE, P_N, ed_add, ed_encode, ed_times, p_add, p_encode, p_times
+from crypto_points import (
+    ED_BASE,
+    ED_L,
+    P_BASE,
+    P_N,
+    ed_add,
+    ed_challenge,
+    ed_encode,
+    ed_times,
+    p_add,
+    p_encode,
+    p_times,
+)
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -86,6 +98,26 @@ def test_table_of_another_key(module: ModuleType, pair: Pair) -> None:
     other, _ = pair(1002)
     assert verifies(table_of(module, key))
     assert not verifies(table_of(module, other))
+
+
+def test_table_of_the_signer() -> None:
+    """Whoever holds another key signs as if this one were theirs; with the other key's table it would verify."""
+    secret, nonce = 123456789, 987654321
+    public, _ = ed25519_pair(1001)
+    other, r = ed_encode(ed_times(secret, ED_BASE)), ed_encode(ed_times(nonce, ED_BASE))
+    s = (nonce + ed_challenge(r, public, DIGEST) * secret) % ED_L
+    table = comb.MemoryTable(table_of(ed25519, other))
+    assert not ed25519.verify(public, r + s.to_bytes(32, "little"), lambda u: u(DIGEST), table)
+
+
+def test_table_of_the_signer_p256() -> None:
+    public, _ = p256_pair(1001)
+    private = ec.derive_private_key(1002, ec.SECP256R1())
+    signature = private.sign(DIGEST, ec.ECDSA(Prehashed(SHA256())))
+    other, _ = p256_pair(1002)
+    table = comb.MemoryTable(table_of(p256, other))
+    assert p256.verify(other, signature, DIGEST, table)
+    assert not p256.verify(public, signature, DIGEST, table)
 
 
 @CURVES
