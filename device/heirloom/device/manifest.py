@@ -123,6 +123,7 @@ class Manifest:
         for key in _REQUIRED:
             if key not in fields:
                 raise _bad("key " + str(key) + " is missing")
+        _check_number("format", fields[1])
         if fields.pop(1) != FORMAT:
             raise _bad("format is not " + str(FORMAT))
         manifest = Manifest(**{_NAMES[key]: value for key, value in fields.items()})  # type: ignore[arg-type]
