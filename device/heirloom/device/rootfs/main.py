@@ -1,5 +1,5 @@
 # Heirloom: spends the trial, installs what is due and runs /app/main.py as __main__.
-def _heirloom():
+def _heirloom() -> None:
     import time
 
     try:

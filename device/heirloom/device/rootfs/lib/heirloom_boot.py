@@ -19,6 +19,12 @@ import json
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    State = dict[str, Any]
+
 TRIAL_BOOTS = 3
 TRIAL_POWER_LOSSES = 10
 ORDERLY, STARTED, HELD = 0, 1, 2  # the third number of a trial: only STARTED is charged at the next boot
@@ -35,12 +41,12 @@ _CRASH_WAIT_S = 5
 _CRASH_WAIT_MAX_S = 300
 
 
-def new_state():
+def new_state() -> "State":
     """The state of a device on which nothing is installed."""
     return {"v": 1, "a": None, "f": None, "t": None, "o": [0, 0], "l": [0, 0], "r": 0, "x": [], "d": 0, "s": 1, "n": 0}
 
 
-def load():
+def load() -> "Optional[State]":
     """The saved state, or None when it is missing or damaged."""
     try:
         with open(_STATE, "rb") as file:
@@ -54,7 +60,7 @@ def load():
     return None
 
 
-def save(state):
+def save(state: "State") -> None:
     """Writes the state atomically; unset optional keys are left out. Raises OSError."""
     while True:
         line = json.dumps({k: v for k, v in state.items() if v is not None or k in "aft"}, separators=(",", ":")).encode()
@@ -66,7 +72,7 @@ def save(state):
     os.rename(_STATE + ".new", _STATE)
 
 
-def change(**values):
+def change(**values: "Any") -> "State":
     """Sets keys of the saved state (None removes an optional one); returns the new state. Raises OSError."""
     state = load() or new_state()
     before = dict(state)
@@ -76,21 +82,23 @@ def change(**values):
     return state
 
 
-def read_json(name):
+def read_json(name: str) -> "dict[str, Any]":
     """The JSON file /heirloom/NAME as an object, or {}."""
     try:
         with open(_HOME + name) as file:
-            return json.load(file)
+            value: "dict[str, Any]" = json.load(file)
+            return value
     except Exception:
         return {}
 
 
-def timing(name, default):
+def timing(name: str, default: int) -> int:
     """A number of seconds from device.json, for demonstrations and tests; else the default."""
-    return read_json("device.json").get("timing", {}).get(name, default)
+    seconds: int = read_json("device.json").get("timing", {}).get(name, default)
+    return seconds
 
 
-def log(text):
+def log(text: str) -> None:
     """Prints a message and keeps it in /heirloom/log, which holds the newest 2 to 4 KiB."""
     print("heirloom:", text)
     try:
@@ -103,7 +111,7 @@ def log(text):
         pass  # a full disk must not stop an update or an application
 
 
-def exists(path):
+def exists(path: str) -> bool:
     """Whether there is a file or folder of this name."""
     try:
         os.stat(path)
@@ -112,20 +120,21 @@ def exists(path):
         return False
 
 
-def slot_path(slot):
+def slot_path(slot: str) -> str:
     """Where the manifest of a slot ("a" or "b") lies."""
     return _HOME + "slots/" + slot + ".cbor"
 
 
-def choose(state):
+def choose(state: "State") -> "Optional[str]":
     """The slot to run: the active one, else the fallback, else None."""
+    slot: "Optional[str]"
     for slot in (state["a"], state["f"]):
         if slot and exists(slot_path(slot)):
             return slot
     return None
 
 
-def charge(state, power):
+def charge(state: "State", power: bool) -> None:
     """One boot of the trial went wrong, by loss of power or by a fault; ends the trial when the budget is spent."""
     trial = state["t"]
     budget = 1 if power else 0
@@ -142,7 +151,7 @@ def charge(state, power):
     state["a"], state["f"], state["t"], state["y"] = state["f"], None, None, None
 
 
-def begin(state, power):
+def begin(state: "State", power: bool) -> None:
     """Counts this boot; charges the boot before when it started the trial's application and nothing ended it."""
     if state["t"]:
         if state["t"][2] == STARTED:
@@ -152,7 +161,7 @@ def begin(state, power):
     state["n"] += 1
 
 
-def confirm():
+def confirm() -> None:
     """The running release is healthy: its order and floor hold from now on. Nothing happens outside a trial."""
     state = load()
     if not state or not state["t"]:
@@ -168,7 +177,7 @@ def confirm():
     log("release %s confirmed" % [epoch, sequence])
 
 
-def orderly(how=ORDERLY):
+def orderly(how: int = ORDERLY) -> None:
     """Call this before a deliberate reset or deep sleep: the trial is not charged for it."""
     state = load()
     if state and state["t"] and state["t"][2] != how:
@@ -180,10 +189,10 @@ class Watch:
     """The watchdog of a trial, fed by a timer each second until `left` seconds have passed (-1: for ever)."""
 
     left = -1
-    hook = None  # called each second
-    _dog = None
+    hook: "Any" = None  # called each second
+    _dog: "Any" = None
 
-    def start(self, seconds):
+    def start(self, seconds: int) -> None:
         """Arms the watchdog, which nothing can disarm, and feeds it for so many seconds."""
         import machine
 
@@ -197,7 +206,7 @@ class Watch:
                 except (ValueError, OSError):
                     pass
 
-    def _tick(self, _timer):
+    def _tick(self, _timer: "Any") -> None:
         if self.left:
             self._dog.feed()
             if self.left > 0:
@@ -209,7 +218,7 @@ class Watch:
 watch = Watch()
 
 
-def forget(*keep):
+def forget(*keep: str) -> None:
     """Drops the client's modules, all but the named ones, which go on with less around them.
 
     Without names, the next import loads the running release's own client when it brings one.
@@ -225,7 +234,7 @@ def forget(*keep):
     gc.collect()
 
 
-def client(name):
+def client(name: str) -> "Any":
     """The module heirloom.device.NAME: the release's own client, or where that does not load the provisioned one."""
     forget()
     if "/app" not in sys.path:
@@ -246,7 +255,7 @@ def client(name):
             sys.path[:] = path
 
 
-def unmount():
+def unmount() -> bool:
     """Takes /app away, which gives its memory back, unless the release brings its own client. Returns whether it did."""
     if exists("/app/lib/heirloom"):
         return False
@@ -259,7 +268,7 @@ def unmount():
     return True
 
 
-def mount(slot):
+def mount(slot: str) -> None:
     """Mounts the slot's release at /app."""
     unmount()
     sys.path[:] = _PATH
@@ -268,7 +277,7 @@ def mount(slot):
     sys.path[:] = ["/app/lib", "/app"] + _PATH
 
 
-def boot():
+def boot() -> None:
     """What boot.py does. The working directory stays: the firmware looks there for main.py next."""
     state = load()
     if state and state["t"] and state["t"][2] == HELD:
@@ -279,7 +288,7 @@ def boot():
         forget()
 
 
-def main(namespace):
+def main(namespace: "dict[str, Any]") -> str:
     """What main.py does. Returns why nothing could be run; the namespace becomes the application's."""
     import machine
 
@@ -312,9 +321,10 @@ def main(namespace):
     if not state or not choose(state) or not exists("/app"):
         return "no release is installed"
     _run(namespace)
+    return "the reset did not come"
 
 
-def _run(namespace):
+def _run(namespace: "dict[str, Any]") -> None:
     """Runs the application; what comes after it depends on whether it was on trial."""
     import machine
     import time
@@ -346,7 +356,7 @@ def _run(namespace):
     machine.reset()
 
 
-def _ended(why, lived_s):
+def _ended(why: str, lived_s: int) -> int:
     """Records that the application ended, which it never should; returns how many seconds to wait."""
     log("%s after %d s" % (why[:200], lived_s))
     state = load()
@@ -364,13 +374,13 @@ def _ended(why, lived_s):
     return wait_s
 
 
-def _hold():
+def _hold() -> None:
     """Somebody pressed Ctrl-C: what is on trial is not charged, and the watchdog leaves them in peace."""
     orderly(HELD)
     watch.left = -1
 
 
-def _keep_traceback(error):
+def _keep_traceback(error: BaseException) -> None:
     import io
 
     text = io.StringIO()
