@@ -22,12 +22,14 @@ def filesystem_of(flash: bytes) -> bytes:
 
 def list_files(image: bytes, folder: str) -> list[str]:
     """All files below a folder, by absolute path."""
-    walked = _mounted(image).walk(folder)
+    filesystem = _mounted(image)
+    walked = list(filesystem.walk(folder))
     return sorted(f"{place.rstrip('/')}/{name}" for place, _, names in walked for name in names)
 
 
 def read_file(image: bytes, path: str) -> bytes:
-    with _mounted(image).open(path, "rb") as file:
+    filesystem = _mounted(image)  # a name of its own: an open file does not keep its file system alive
+    with filesystem.open(path, "rb") as file:
         return bytes(file.read())
 
 
