@@ -6,7 +6,7 @@ import sys
 
 from heirloom.cli.extras import EXTRAS
 
-OPTIONAL = sorted(module for modules in EXTRAS.values() for module in modules)
+OPTIONAL = sorted({module.partition(".")[0] for modules in EXTRAS.values() for module in modules})
 
 # Imports every host module with the optional parts out of reach; prints what failed, and for want of what.
 WITHOUT_EXTRAS = """

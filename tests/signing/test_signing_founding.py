@@ -16,7 +16,7 @@ from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from heirloom.cli.errors import HeirloomError, UsageError
-from heirloom.signing import founding, keys, places, roles
+from heirloom.signing import founding, keys, places, records, roles
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.repository import Repository
 
@@ -202,7 +202,8 @@ class Killer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
         self.count, self._at = 0, at
         monkeypatch.setattr(founding, "_JOBS", 1)
-        changes = [(founding, "write_atomic"), (keys, "write_atomic"), (os, "link"), (Path, "unlink"), (Path, "mkdir")]
+        changes = [(founding, "write_atomic"), (keys, "write_atomic"), (records, "write_atomic")]
+        changes += [(os, "link"), (Path, "unlink"), (Path, "mkdir")]
         for module, name in changes:
             monkeypatch.setattr(module, name, self._deadly(getattr(module, name)))
 

@@ -16,7 +16,8 @@ from signing_product import BOARD, PASSPHRASE, Product
 
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.signing import keyfile
-from heirloom.signing.keys import KINDS, KeyStore, WrongPassphraseError, role_signers
+from heirloom.signing.keys import KeyStore, WrongPassphraseError, role_signers
+from heirloom.signing.kinds import KINDS
 from heirloom.signing.passphrases import Passphrases
 
 

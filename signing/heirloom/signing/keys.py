@@ -1,38 +1,35 @@
-"""Keys as encrypted files in one private folder, and the signers of a role.
+"""Keys by name and by URI: the private folder of a product's keys, and the signers of a role.
 
-A key NAME is two files: NAME.pem, the private key (keyfile.py), and NAME.pub.json, the public key as TUF
-metadata has it. Key URIs are "heirloom:NAME". Nothing here prints or logs a secret.
+A key NAME is two files: NAME.pem, the encrypted private key (keyfile.py), and NAME.pub.json, its public half
+(records.py). Where the private half is not a file, NAME.pub.json alone says behind which URI it is (backends/).
+heirloom.toml names keys as "heirloom:NAME" or by such a URI. Nothing here prints or logs a secret.
 """
 
-import json
-import os
 import re
-import stat
-import tempfile
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from securesystemslib.exceptions import KeyMismatchError
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Key, SecretsHandler, Signer, SSlibKey
 
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import Project
+from heirloom.signing import backends, privatefiles, records
+from heirloom.signing.backends import CheckedSigner
 from heirloom.signing.keyfile import open_sealed, seal
+from heirloom.signing.kinds import ED25519, new_private
 from heirloom.signing.passphrases import Passphrases
+from heirloom.signing.records import Record
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 SCHEME = "heirloom"
-ED25519, ECDSA, RSA = "ed25519", "ecdsa", "rsa"
-KINDS = (ED25519, ECDSA, RSA)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _ANCHOR = "trusted-root.json"
-_RSA_BITS = 3072
 
 
 class WrongPassphraseError(HeirloomError):
@@ -64,28 +61,29 @@ SIGNER_FOR_URI_SCHEME[SCHEME] = KeyFileSigner
 
 
 class KeyStore:
-    """The folder with the keys of one product.
+    """The keys of one product as this machine knows them.
 
     Args:
-        directory: The folder; made by the first key, with mode 0700.
+        directory: The folder with key files and public halves; made by the first key, with mode 0700.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def names(self) -> list[str]:
-        """The keys that are here, sorted."""
+        """The keys that are known here, sorted: files, and recorded ones of other kinds."""
         try:
-            return sorted(path.stem for path in self.directory.glob("*.pem") if not path.name.startswith("."))
+            files = [path.stem for path in self.directory.glob("*.pem") if not path.name.startswith(".")]
+            return sorted({*files, *self._recorded()})
         except OSError as exc:
             raise os_error(exc, f"cannot read the key folder {self.directory}") from exc
 
     def create(self, name: str, passphrase: str, kind: str = ED25519) -> SSlibKey:
-        """Make a key. Returns its public half; other arguments and errors as for `generate`."""
+        """Make a key file. Returns its public half; other arguments and errors as for `generate`."""
         return self.generate(name, passphrase, kind).public_key
 
     def generate(self, name: str, passphrase: str, kind: str = ED25519) -> KeyFileSigner:
-        """Make a key and keep it open.
+        """Make a key file and keep it open.
 
         Args:
             name: Of the key; it must not exist.
@@ -96,50 +94,87 @@ class KeyStore:
             HeirloomError: The key exists, or the folder cannot be written or is open to others.
         """
         self.check_free(name)
-        private = _new_private(kind)
+        private = new_private(kind)
         signer = KeyFileSigner(private, SSlibKey.from_crypto(private.public_key()))
-        self._make_folder()
-        public = {"keyid": signer.public_key.keyid, **signer.public_key.to_dict()}
+        privatefiles.make_folder(self.directory)
         # The public half first: the key exists when its private file does, and is then complete.
-        write_atomic(self._public_file(name), json.dumps(public, indent=1).encode() + b"\n")
+        records.write(self._public_file(name), Record(signer.public_key))
         self._write_once(name, seal(private, passphrase))
         return signer
 
+    def record(self, name: str, record: Record) -> None:
+        """Remember the public half of a key that is no file, and its URI; errors as for `generate`."""
+        self.check_free(name)
+        for other, known in self._recorded().items():
+            if known.uri == record.uri:
+                raise HeirloomError(
+                    f"the key {record.uri} is known already, as {other}", f"see `heirloom key show {other}`"
+                )
+        privatefiles.make_folder(self.directory)
+        records.write(self._public_file(name), record)
+
+    def fetch(self, name: str, uri: str, secrets_handler: SecretsHandler, *, ci: bool = False) -> Record:
+        """What `record` would remember: the public half from where the key is.
+
+        Args:
+            name: That the key will have.
+            uri: Of a key that is no file.
+            secrets_handler: Asked where the public half is not shown without.
+            ci: A machine signs with it.
+
+        Raises:
+            HeirloomError: The name is taken, the key is not there, or devices do not verify keys of its kind.
+        """
+        self.check_free(name)
+        if not backends.is_backend(uri):
+            kinds = ", ".join(f"{scheme}:" for scheme in backends.SCHEMES)
+            raise UsageError(f"{uri} is no URI of a key to import", f"its scheme is one of {kinds}; see docs/keys.md")
+        full, public = backends.fetch(uri, secrets_handler)
+        return Record(public, full, ci)
+
+    def create_on_token(self, name: str, uri: str, secrets_handler: SecretsHandler) -> SSlibKey:
+        """Make a P-256 key on a token and record it. Returns its public half; arguments and errors as for `fetch`."""
+        self.check_free(name)
+        if not uri.startswith("hsm:"):
+            raise UsageError(
+                f"keys like {uri} are made where they are, not from here", "make it there, then `heirloom key import`"
+            )
+        from heirloom.signing.backends.token import BACKEND
+
+        full, public = BACKEND.create(uri, secrets_handler, name)
+        self.record(name, Record(public, full))
+        return public
+
     def check_folder(self) -> None:
         """Raise HeirloomError if others can read the folder; it need not exist yet."""
-        self._check_private(self.directory, "700")
+        privatefiles.check(self.directory, "700")
 
     def check_free(self, name: str) -> None:
         """Raise HeirloomError if there is a key of that name."""
         check_name(name)
-        if self._pem(name).exists():
+        if self._pem(name).exists() or name in self._recorded():
             raise self._exists(name)
 
     def public(self, name: str) -> SSlibKey:
-        """The public half of a key; HeirloomError if there is none."""
+        """The public half of a key by its name; HeirloomError if there is none."""
+        return self.known(name).public
+
+    def known(self, name: str) -> Record:
+        """What is recorded of a key; HeirloomError if nothing is."""
         check_name(name)
-        path = self._public_file(name)
-        if not path.exists():
-            raise self._missing(name)
         try:
-            fields = json.loads(path.read_bytes())
-            key = Key.from_dict(fields.pop("keyid"), fields)
-        except OSError as exc:
-            raise os_error(exc, f"cannot read {path}") from exc
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
-            raise HeirloomError(f"{path} is no public key", "restore it from a copy") from exc
-        if not isinstance(key, SSlibKey):
-            raise HeirloomError(f"{path} is of an unknown kind: {key.keytype}")
-        return key
+            return records.read(self._public_file(name))
+        except FileNotFoundError as exc:
+            raise self._missing(name) from exc
 
     def private(self, name: str, passphrase: str) -> "PrivateKeyTypes":
-        """Open a private key; errors as for `signer`."""
+        """Open the file of a private key; errors as for `signer`."""
         check_name(name)
         self.check_folder()
         path = self._pem(name)
         if not path.exists():
             raise self._missing(name)
-        self._check_private(path, "600")
+        privatefiles.check(path, "600")
         try:
             pem = path.read_bytes()
         except OSError as exc:
@@ -157,12 +192,15 @@ class KeyStore:
         """Open the key that a URI of the project file names.
 
         Args:
-            uri: As in "heirloom:root-1".
-            secrets_handler: Gives the passphrase, asked by the name of the key.
+            uri: As in "heirloom:root-1" or "hsm:2?label=Anna".
+            secrets_handler: Gives the passphrase, asked by the name of the key, or the PIN.
 
         Raises:
-            HeirloomError: No such key, wrong permissions, a wrong passphrase, or an unknown scheme.
+            HeirloomError: No such key, wrong permissions, a wrong passphrase or PIN, or an unknown scheme.
         """
+        behind = self.behind(uri)
+        if backends.is_backend(behind):
+            return CheckedSigner.from_priv_key_uri(behind, self.public_behind(uri, secrets_handler), secrets_handler)
         name = self.name(uri)
         public, place = self.public(name), f"{SCHEME}:{self.directory.absolute() / name}"
         try:
@@ -172,23 +210,59 @@ class KeyStore:
                 raise
             return _open(place, public, secrets_handler)
 
-    def test(self, name: str, secrets_handler: SecretsHandler) -> None:
-        """Open a key, sign with it and verify; errors as for `signer`."""
-        signer = self.signer(f"{SCHEME}:{name}", secrets_handler)
+    def public_behind(self, uri: str, secrets_handler: SecretsHandler) -> SSlibKey:
+        """The public half of the key behind any URI: as recorded here, else from where the key is.
+
+        Raises:
+            HeirloomError: It is not known here and cannot be fetched.
+        """
+        name = self.name(uri)
+        if not backends.is_backend(name):
+            return self.public(name)
+        return backends.fetch(uri, secrets_handler)[1]
+
+    def test(self, uri: str, secrets_handler: SecretsHandler) -> None:
+        """Open a key by name or URI, sign with it and verify; errors as for `signer`."""
+        signer = self.signer(uri if ":" in uri else f"{SCHEME}:{uri}", secrets_handler)
         payload = b"heirloom key test"
         signer.public_key.verify_signature(signer.sign(payload), payload)
 
     def has(self, uri: str) -> bool:
-        """Whether the private key of a URI is here."""
-        return self._pem(self.name(uri)).exists()
+        """Whether the private key of a URI can be used on this machine, as far as can be told without using it."""
+        return self.missing(uri) is None
+
+    def missing(self, uri: str) -> str | None:
+        """Why the private key of a URI cannot be used on this machine, in words, or None."""
+        behind = self.behind(uri)
+        if backends.is_backend(behind):
+            return backends.backend(behind).missing(behind)
+        name = self.name(uri)
+        return None if self._pem(name).exists() else f"{name} should be in {self.directory}"
 
     def name(self, uri: str) -> str:
-        """The name of the key in a URI; HeirloomError for a scheme that cannot be used."""
+        """The name of the key in a URI, or the URI itself if no name is known for it.
+
+        Raises:
+            HeirloomError: The scheme cannot be used.
+        """
         scheme, _, name = uri.partition(":")
-        if scheme != SCHEME:
-            raise HeirloomError(f"cannot use the key {uri}", f"key URIs look like {SCHEME}:root-1")
-        check_name(name)
-        return name
+        if scheme == SCHEME:
+            check_name(name)
+            return name
+        backends.backend(uri)
+        return next((name for name, record in self._recorded().items() if record.uri == uri), uri)
+
+    def behind(self, uri: str) -> str:
+        """The URI of the private half: that which is recorded for a name, else `uri` itself."""
+        if backends.is_backend(uri):
+            return uri
+        record = self._recorded().get(self.name(uri))
+        return record.uri if record is not None and record.uri else uri
+
+    def is_ci(self, uri: str) -> bool:
+        """Whether the key was recorded as one that a machine signs with."""
+        record = self._recorded().get(self.name(uri))
+        return record is not None and record.ci
 
     def anchor(self) -> bytes | None:
         """The first root of the product that these keys belong to, kept apart from the repository, or None."""
@@ -203,45 +277,26 @@ class KeyStore:
         """Remember the first root, so that a changed repository cannot make these keys sign for another."""
         write_atomic(self.directory / _ANCHOR, root)
 
-    def _make_folder(self) -> None:
-        try:
-            if not self.directory.exists():
-                self.directory.mkdir(mode=0o700, parents=True)
-        except OSError as exc:
-            raise os_error(exc, f"cannot make the key folder {self.directory}") from exc
-        self.check_folder()
+    def _recorded(self) -> dict[str, Record]:
+        """The keys that are no files, by name."""
+        found = {}
+        for path in sorted(self.directory.glob(f"[!.]*{records.SUFFIX}")):
+            name = path.name.removesuffix(records.SUFFIX)
+            if not self._pem(name).exists() and (record := records.read_if_elsewhere(path)) is not None:
+                found[name] = record
+        return found
 
     def _write_once(self, name: str, data: bytes) -> None:
-        """Write NAME.pem whole or not at all, and never over another one."""
         try:
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=self.directory)  # mode 0600
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                # A link, unlike a rename, fails if the name is taken.
-                os.link(temporary, self._pem(name))
-            finally:
-                with suppress(OSError):
-                    Path(temporary).unlink()
+            privatefiles.write_once(self._pem(name), data)
         except FileExistsError as exc:
             raise self._exists(name) from exc
-        except OSError as exc:
-            raise os_error(exc, f"cannot write {self._pem(name)}") from exc
-
-    def _check_private(self, path: Path, mode: str) -> None:
-        with suppress(FileNotFoundError):
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise HeirloomError(
-                    f"others can read {path}", f"run `chmod {mode} {path}`, and think about who may have"
-                )
 
     def _pem(self, name: str) -> Path:
         return self.directory / f"{name}.pem"
 
     def _public_file(self, name: str) -> Path:
-        return self.directory / f"{name}.pub.json"
+        return self.directory / f"{name}{records.SUFFIX}"
 
     def _exists(self, name: str) -> HeirloomError:
         return HeirloomError(
@@ -260,6 +315,11 @@ def check_name(name: str) -> None:
         raise UsageError(f"{name!r} is no name for a key", "letters, digits and . _ - (at most 96), as in root-1")
 
 
+def as_uri(key: str) -> str:
+    """The URI of a key that a person names or gives the URI of."""
+    return key if ":" in key else f"{SCHEME}:{key}"
+
+
 def _open(uri: str, public: Key, secrets_handler: SecretsHandler) -> Signer:
     try:
         return Signer.from_priv_key_uri(uri, public, secrets_handler)
@@ -267,40 +327,59 @@ def _open(uri: str, public: Key, secrets_handler: SecretsHandler) -> Signer:
         raise HeirloomError(f"{uri}.pub.json is not the public half of that key", "restore it from a copy") from exc
 
 
-def _new_private(kind: str) -> "PrivateKeyTypes":
-    if kind == ED25519:
-        return ed25519.Ed25519PrivateKey.generate()
-    if kind == ECDSA:
-        return ec.generate_private_key(ec.SECP256R1())
-    if kind == RSA:
-        return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
-    raise UsageError(f"{kind!r} is no kind of key", f"known kinds: {', '.join(KINDS)}")
-
-
 # One per run of the program, so that a person types a passphrase once however many roles are signed.
 _shared = Passphrases()
 
 
-def role_signers(project: Project, role: str, passphrases: Passphrases | None = None) -> list[Signer]:
-    """Open the keys of a role that are on this machine.
+def role_signers(
+    project: Project, role: str, passphrases: Passphrases | None = None, only: Sequence[str] = ()
+) -> list[Signer]:
+    """Open the keys of a role that can be used on this machine.
 
     Args:
         project: Names them in [signing].
         role: As in "releases-RPI_PICO_W".
-        passphrases: Where passphrases come from; shared by the whole run if None.
+        passphrases: Where passphrases and PINs come from; shared by the whole run if None.
+        only: Names or URIs: open these and no others.
 
     Raises:
-        HeirloomError: None is here, or one does not open.
+        HeirloomError: None is here, one of `only` is not, or one does not open.
     """
-    uris = project.signing.get(role, [])
+    store, uris = KeyStore(project.keys_dir()), project.signing.get(role, [])
     if not uris:
         raise HeirloomError(f"no keys are named for the role {role}", "name them in [signing] of heirloom.toml")
-    store = KeyStore(project.keys_dir())
-    here = [uri for uri in uris if store.has(uri)]
+    if only:
+        return [store.signer(_chosen(store, role, uris, key), passphrases or _shared) for key in only]
+    reasons = {uri: store.missing(uri) for uri in uris}
+    here = [uri for uri, reason in reasons.items() if reason is None]
     if not here:
-        names = ", ".join(store.name(uri) for uri in uris)
-        raise HeirloomError(
-            f"no key of the role {role} is here: {names} should be in {store.directory}",
-            "run this where the key is, or name its folder in HEIRLOOM_KEYS",
-        )
+        why = "; ".join(reason for reason in reasons.values() if reason)
+        raise HeirloomError(f"no key of the role {role} is here: {why}", _where(uris))
     return [store.signer(uri, passphrases or _shared) for uri in here]
+
+
+def signer_of(project: Project, key: str, passphrases: Passphrases | None = None) -> Signer:
+    """Open one key by its name or URI, whatever roles it has; other arguments and errors as for `role_signers`."""
+    return KeyStore(project.keys_dir()).signer(as_uri(key), passphrases or _shared)
+
+
+def public_of(project: Project, key: str, passphrases: Passphrases | None = None) -> SSlibKey:
+    """The public half of a key by its name or URI; other arguments and errors as for `role_signers`."""
+    return KeyStore(project.keys_dir()).public_behind(as_uri(key), passphrases or _shared)
+
+
+def _chosen(store: KeyStore, role: str, uris: Sequence[str], key: str) -> str:
+    wanted = as_uri(key)
+    for uri in uris:
+        if wanted == uri or store.name(wanted) == store.name(uri):
+            return uri
+    names = ", ".join(store.name(uri) for uri in uris)
+    raise HeirloomError(f"{key} is no key of the role {role}", f"heirloom.toml names {names}")
+
+
+def _where(uris: Sequence[str]) -> str:
+    """What would make the keys of these URIs usable here."""
+    if all(not backends.is_backend(uri) for uri in uris):
+        return "run this where the key is, or name its folder in HEIRLOOM_KEYS"
+    advices = [backends.backend(uri).advice() for uri in uris if backends.is_backend(uri)]
+    return "; ".join(dict.fromkeys(["run this where a key is", *advices]))

@@ -148,6 +148,8 @@ def sign(metadata: Metadata[T], signers: Iterable[Signer]) -> None:
             metadata.sign(signer, append=True)
         except UnsignedMetadataError as exc:
             reason = exc.__cause__ or exc
+            if isinstance(reason, HeirloomError):
+                raise reason from exc
             raise HeirloomError(f"cannot sign with key {signer.public_key.keyid[:8]}: {reason}") from exc
 
 
