@@ -138,13 +138,13 @@ def test_damaged_tables(module: ModuleType, pair: Pair) -> None:
 
 @pytest.mark.parametrize("key", [bytes(31), b"\xff" * 32, b"\x02" + bytes(31), bytes(33)])
 def test_no_table_of_what_is_no_ed25519_key(key: bytes) -> None:
-    with pytest.raises(ValueError, match="point"):
+    with pytest.raises(ValueError, match="^not a"):
         ed25519.make_table(key, bytes)
 
 
 @pytest.mark.parametrize("key", [b"", bytes(65), b"\x04" + bytes(64), b"\x02" + bytes(32)])
 def test_no_table_of_what_is_no_p256_key(key: bytes) -> None:
-    with pytest.raises(ValueError, match="point"):
+    with pytest.raises(ValueError, match="^not a"):
         p256.make_table(key, bytes)
 
 
