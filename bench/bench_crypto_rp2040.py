@@ -198,9 +198,9 @@ def check_version(filesystem: Path, mpy: bytes) -> None:
 
 
 def smallest_heap(filesystem: Path, call: str) -> int:
-    """Free bytes before the modules are loaded with which the call just succeeds, to 128 bytes."""
-    low, high = 2048, 40960
-    while high - low > 128:
+    """Free bytes before the modules are loaded with which the call just succeeds, to 256 bytes."""
+    low, high = 2048, 34816
+    while high - low > 256:
         middle = (low + high) // 2
         if "fits True" in asyncio.run(run(filesystem, FIT.format(free=middle, call=call))):
             high = middle
