@@ -64,7 +64,19 @@ def _make_room(work: blobs.Blobs, wanted: "list[tuple[int, bytes]]") -> None:
 def _collect() -> None:
     """Removes what neither slot nor the staged release names."""
     state = heirloom_boot.load()
-    blobs.collect([heirloom_boot.slot_path(slot) for slot in (state["a"], state["f"]) if slot] + [STAGING])
+    paths = [STAGING]
+    for slot in (state["a"], state["f"]):
+        if not slot:
+            continue
+        path = heirloom_boot.slot_path(slot)
+        try:
+            blobs.load(path)
+            paths.append(path)
+        except UpdateError:
+            if slot == state["a"]:
+                return  # what the running release needs is not known: nothing is removed
+            _set(f=None)  # a fallback that nobody can read is none
+    blobs.collect(paths)
 
 
 def _activate(manifest: "Manifest") -> None:
