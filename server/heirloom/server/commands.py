@@ -8,6 +8,7 @@ import typer
 from heirloom.cli.groups import group
 from heirloom.cli.output import emit
 from heirloom.cli.project import Project
+from heirloom.server import will_commands
 from heirloom.signing import completion
 from heirloom.signing.options import Boards, DryRun, PassphraseFd
 
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(serve_command)
     app.command("renew")(renew_command)
     app.command("get")(get_command)
+    will_commands.register(app)
 
 
 def publish_command(
