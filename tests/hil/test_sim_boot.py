@@ -205,6 +205,18 @@ def test_a_silent_device_is_a_timeout_that_shows_its_last_words(make_device: Mak
     assert "main runs" in caught.value.advice
 
 
+def test_a_long_console_drops_its_beginning_but_no_follower_misses_a_line(make_device: MakeDevice) -> None:
+    device = make_device({"main.py": "for i in range(1500):\n    print(i, 'x' * 1000)\nprint('end')"})
+    device.power_on()
+    position, lines = 0, ""
+    while "end\n" not in lines:
+        more, position = device.console_since(position)
+        lines += more
+    assert [int(line.split()[0]) for line in lines.splitlines()[:1500]] == list(range(1500))
+    assert len(device.console()) <= 1 << 20
+    assert device.wait_for("end")
+
+
 def test_booting_to_the_repl_takes_under_150_ms(make_device: MakeDevice) -> None:
     device = make_device({})
     device.run_until(PROMPT)  # the first boot of a process also starts the zygote

@@ -113,6 +113,15 @@ def test_a_program_may_catch_ctrl_c(make_device: MakeDevice) -> None:
     device.wait_for("caught\n(.|\n)*>>> ")
 
 
+def test_ctrl_c_just_when_a_program_ends_does_no_harm(make_device: MakeDevice) -> None:
+    device = make_device({"main.py": "print('started')"})
+    for _ in range(100):
+        device.run_until("started")
+        device.send(b"\r\x03\r\x01")
+        device.wait_for("raw REPL; CTRL-B to exit\n>")
+        device.power_off()
+
+
 def test_ctrl_c_in_the_middle_of_flash_work_leaves_the_file_system_whole(make_device: MakeDevice) -> None:
     device = make_device({"main.py": FILES})
     for _ in range(8):

@@ -49,10 +49,10 @@ def shell(device: SimDevice) -> None:
 
 
 def _show(device: SimDevice, shown: int, newline: str = "\n") -> int:
-    text = device.console()
-    sys.stdout.write(text[shown:].replace("\n", newline))
+    text, position = device.console_since(shown)
+    sys.stdout.write(text.replace("\n", newline))
     sys.stdout.flush()
-    return len(text)
+    return position
 
 
 @contextmanager

@@ -63,6 +63,11 @@ class Console:
             self._mark = self._dropped + match.end()
         return match
 
+    def since(self, position: int) -> tuple[str, int]:
+        """What was said after `position` (0 at first), and the position to ask from next time."""
+        end = self._dropped + len(self._text)
+        return self._text[max(0, position - self._dropped) :], end
+
     def tail(self, lines: int = 12) -> str:
         """The last lines, for messages."""
         return "\n".join(self._text.splitlines()[-lines:])

@@ -198,6 +198,10 @@ class SimDevice:
             return ""
         return self._console.text
 
+    def console_since(self, position: int) -> tuple[str, int]:
+        """What it said after `position` (0 at first), and the position to ask from next time."""
+        return self._console.since(position) if self._console else ("", 0)
+
     def wait_for(self, pattern: str, timeout_s: float = 10.0) -> re.Match[str]:
         """Wait until it says something that matches.
 

@@ -34,6 +34,7 @@ class Word(IntEnum):
     EXIT_ARGUMENT = 17
     REPL_MODE = 18
     BINARY = 19
+    INTERRUPTING = 20
     BLOCK_ERASES = 64
 
 

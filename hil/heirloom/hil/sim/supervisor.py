@@ -235,13 +235,19 @@ class Supervisor:
 
     def _receive(self, data: bytes) -> None:
         for byte in data:
-            if byte == _CTRL_C and self._process is not None and self._interruptible():
-                self._process.signal(signal.SIGUSR1)
-            else:
+            if byte != _CTRL_C or not self._interrupt():
                 self._input.append(byte)
 
-    def _interruptible(self) -> bool:
-        return bool(self._page[Word.INTERRUPTIBLE]) and not self._page[Word.BINARY]
+    def _interrupt(self) -> bool:
+        """Interrupts the running program, if there is one. The board waits with its REPL while this goes on."""
+        if self._process is None:
+            return False
+        self._page[Word.INTERRUPTING] = 1
+        interruptible = bool(self._page[Word.INTERRUPTIBLE]) and not self._page[Word.BINARY]
+        if interruptible:
+            self._process.signal(signal.SIGUSR1)
+        self._page[Word.INTERRUPTING] = 0
+        return interruptible
 
     def _flush_input(self) -> None:
         if self._process is None or not self._input:

@@ -8,6 +8,7 @@ import builtins
 import gc
 import os
 import sys
+from time import sleep_us
 
 import _sim_machine
 import micropython
@@ -18,6 +19,7 @@ from micropython import const
 _INTERRUPTIBLE = const(11)
 _REPL_MODE = const(18)
 _BINARY = const(19)
+_INTERRUPTING = const(20)
 
 _EXIT_SOFT_RESET = const(2)
 _MODE_RAW = const(1)
@@ -76,11 +78,9 @@ def _run_file(path):
 
 def execute(path, source, kind, report=sys.print_exception):
     """Runs a file (`source` None) or `source` in `__main__`. Returns as `_run_file`; `report` gets the exception."""
-    try:
-        error = _attempt(path, source, kind)
-    except KeyboardInterrupt as late:  # it came when the code had just ended
-        error = late
-    poke(_INTERRUPTIBLE, 0)
+    error = _attempt(path, source, kind)
+    # Nothing between these two lines raises a pending exception: no jump, no loop.
+    _settle()
     poke(_BINARY, 0)
     if error is None:
         return True
@@ -88,6 +88,22 @@ def execute(path, source, kind, report=sys.print_exception):
         return None
     report(error)
     return False
+
+
+def _settle():
+    """Ends the time in which Ctrl-C interrupts. One that was already on its way is dropped, as after any program."""
+    while True:
+        try:
+            poke(_INTERRUPTIBLE, 0)
+            sleep_us(1)
+            while peek(_INTERRUPTING):
+                sleep_us(10)
+            sleep_us(1)  # no system call returns before a signal that was sent is delivered
+            for _ in range(2):  # nor does a loop go on before an exception that is pending is raised
+                pass
+            return
+        except KeyboardInterrupt:
+            pass
 
 
 # Native code leaves no line of its own in a traceback.
