@@ -70,6 +70,7 @@ class Project:
     Attributes:
         root: The folder of heirloom.toml (absolute).
         signing: Role name to the URIs of the keys that sign for it.
+        state: Another folder than `.heirloom` for what is built and signed.
     """
 
     root: Path
@@ -77,6 +78,7 @@ class Project:
     app: App
     boards: dict[str, BoardSettings]
     signing: dict[str, list[str]]
+    state: Path | None = None
 
     @classmethod
     def load(cls, start: Path | None = None) -> "Project":
@@ -102,7 +104,7 @@ class Project:
     @property
     def state_dir(self) -> Path:
         """Build output and simulated devices; never committed."""
-        return self.root / ".heirloom"
+        return self.state or self.root / ".heirloom"
 
     def keys_dir(self) -> Path:
         """Where the encrypted keys of this product lie: HEIRLOOM_KEYS, else in the user's data directory.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from heirloom.server.get import Fetched
     from heirloom.server.publish import Published
+    from heirloom.server.staging import Staged
     from heirloom.server.status import Status
 
 _STATES = {"ok": "ok", "soon": "[yellow]soon[/]", "expired": "[red]expired[/]"}
@@ -33,6 +34,18 @@ def _published(result: "Published") -> Iterator[str]:
     if not (result.files or result.completed):
         yield "Nothing to do: it is so already"
     yield f"Timestamp {result.timestamp} is valid until {time_text(result.expires)}"
+
+
+def staged(result: "Staged") -> None:
+    """Say what waits for uploading."""
+    emit(result, lambda console: console.print("\n".join(_staged(result)), markup=False, soft_wrap=True))
+
+
+def _staged(result: "Staged") -> Iterator[str]:
+    would = "would be" if result.dry_run else "is"
+    for board, versions in result.boards.items():
+        yield f"{', '.join(versions)} for {board} {would} in {result.folder}"
+    yield f"{result.size} bytes; upload the folder, and there: heirloom release publish VERSION --from FOLDER"
 
 
 def channels(boards: Mapping[str, Mapping[str, str]]) -> None:

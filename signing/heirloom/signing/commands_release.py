@@ -8,7 +8,7 @@ import typer
 from heirloom.cli.output import emit, printable
 from heirloom.cli.project import Project
 from heirloom.signing import completion
-from heirloom.signing.options import Boards, DryRun, PassphraseFd
+from heirloom.signing.options import Boards, DryRun, PassphraseFd, PinFd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,19 +78,33 @@ def build_command(
 def sign_command(
     version: Annotated[str, typer.Argument(autocompletion=completion.built_versions, help="A built version.")],
     board: Boards = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|URI",
+            autocompletion=completion.keys,
+            help="Sign with this key of the role; may be repeated. Default: all that are here.",
+        ),
+    ] = None,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Sign a built release with the releases key. Publishing and channels are separate acts."""
+    """Sign a built release with the releases key. Publishing and channels are separate acts.
+
+    Where a role needs several holders, each runs this with what the one before left in .heirloom.
+    """
     from heirloom.signing import built, endorse
     from heirloom.signing.passphrases import Passphrases
 
     project = Project.load()
     built.check_version(version)
-    passphrases = Passphrases(passphrase_fd)
+    passphrases = Passphrases(passphrase_fd, pin_fd)
     boards = board or built.boards_with(project, version) or _all_boards(project)
     builds = [built.load(project, name, version) for name in boards]
-    signed = [endorse.sign(project, build, passphrases=passphrases, dry_run=dry_run) for build in builds]
+    signed = [
+        endorse.sign(project, build, passphrases=passphrases, only=key or (), dry_run=dry_run) for build in builds
+    ]
     emit({"signed": signed, "dry_run": dry_run}, lambda console: _show_signed(console, version, signed, dry_run))
 
 

@@ -37,9 +37,10 @@ def versions(incomplete: str) -> list[str]:
 
 
 def keys(incomplete: str) -> list[str]:
-    """Keys in the key folder."""
+    """Keys of which the key folder knows the public half."""
     with suppress(HeirloomError, OSError):
-        return _starting(incomplete, (path.stem for path in Project.load().keys_dir().glob("*.pem")))
+        files = Project.load().keys_dir().glob("[!.]*.pub.json")
+        return _starting(incomplete, (path.name.removesuffix(".pub.json") for path in files))
     return []
 
 

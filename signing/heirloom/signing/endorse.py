@@ -4,6 +4,7 @@ Only the releases key is needed. Several releases may be signed before one is pu
 sign the same file one after the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ def sign(
     now: datetime | None = None,
     passphrases: Passphrases | None = None,
     *,
+    only: Sequence[str] = (),
     dry_run: bool = False,
 ) -> SignedRole:
     """Sign a built release with the keys of its board's releases role that are here.
@@ -54,7 +56,8 @@ def sign(
         project: Names the keys.
         release: What `build` made.
         now: Time of signing (UTC); the host's clock if None.
-        passphrases: Where passphrases come from.
+        passphrases: Where passphrases and PINs come from.
+        only: Names or URIs of keys: sign with these and no others.
         dry_run: Check everything, but open no key and write nothing.
 
     Raises:
@@ -69,7 +72,7 @@ def sign(
     path = pending_path(project, repository, release.board)
     if dry_run:
         return _describe(repository, release.board, path, metadata)
-    signers = role_signers(project, role, passphrases)
+    signers = role_signers(project, role, passphrases, only)
     add_signatures(metadata, signers)
     _check_keys(repository, role, metadata, [signer.public_key.keyid for signer in signers])
     try:

@@ -12,7 +12,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.signing import roles, rules, verify
+from heirloom.signing import ci, roles, rules, verify
 from heirloom.signing.metadata import (
     describe,
     file_name,
@@ -83,7 +83,14 @@ def begin(files: Mapping[str, bytes], signers: Signers, now: datetime) -> dict[s
     return _finish(files, snapshot, timestamp, signers, _Overlaid(), now)
 
 
-def refresh(repository: Repository, changed: Mapping[str, bytes], signers: Signers, now: datetime) -> dict[str, bytes]:
+def refresh(
+    repository: Repository,
+    changed: Mapping[str, bytes],
+    signers: Signers,
+    now: datetime,
+    *,
+    new_snapshot: bool = False,
+) -> dict[str, bytes]:
     """The next snapshot and timestamp, for a repository with these new role files.
 
     Without a changed role the snapshot is kept while more than half of its life is left; a timestamp is always made.
@@ -93,6 +100,7 @@ def refresh(repository: Repository, changed: Mapping[str, bytes], signers: Signe
         changed: New versions of root, targets or boards' roles, signed: {"3.releases-X.json": ...}.
         signers: The signers of snapshot and of timestamp, by role.
         now: Time of signing (UTC).
+        new_snapshot: Make a new snapshot in any case, as when it gets more signatures.
 
     Returns:
         `changed` and the new online files, by name under metadata/.
@@ -103,7 +111,7 @@ def refresh(repository: Repository, changed: Mapping[str, bytes], signers: Signe
     """
     before = repository.trusted
     proposed = _verify(before, changed, now)
-    snapshot = _next_snapshot(before, proposed, now)
+    snapshot = _next_snapshot(before, proposed, now, forced=new_snapshot)
     described = _seal_snapshot(snapshot, signers) if snapshot else before.timestamp.signed.snapshot_meta
     timestamp = next_role(before.timestamp, roles.TIMESTAMP, now)
     timestamp.signed.snapshot_meta = described
@@ -117,6 +125,7 @@ def _verify(before: verify.Trusted, changed: Mapping[str, bytes], now: datetime)
     targets = before.targets
     if roles.TARGETS in files:
         targets = _changed_role(roles.TARGETS, files.pop(roles.TARGETS), before.targets, root, now)
+        ci.check(targets)
     delegated = {}
     for role in verify.delegated_roles(targets):
         current = before.delegated.get(role)
@@ -177,9 +186,11 @@ def _changed_role(
     return metadata
 
 
-def _next_snapshot(before: verify.Trusted, proposed: _Proposed, now: datetime) -> Metadata[Snapshot] | None:
+def _next_snapshot(
+    before: verify.Trusted, proposed: _Proposed, now: datetime, *, forced: bool
+) -> Metadata[Snapshot] | None:
     """The next snapshot, unsigned, or None if the current one can stay."""
-    if not proposed.changed and not _snapshot_must_go(before.snapshot, proposed.root, now):
+    if not (forced or proposed.changed) and not _snapshot_must_go(before.snapshot, proposed.root, now):
         return None
     snapshot = next_role(before.snapshot, roles.SNAPSHOT, now)
     # TUF 5.5.5: a role never leaves the snapshot, also not when targets stops delegating to it.

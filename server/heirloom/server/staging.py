@@ -1,0 +1,112 @@
+"""Releases that are signed in one place and published in another: a folder to upload to where the online keys are.
+
+Whoever uploads needs a right to write there and nothing else: what arrives is verified as if it had been made there,
+down to the signatures of the releases role. The folder has the shape of `.heirloom`, with what one version needs.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+
+from heirloom.cli.errors import HeirloomError
+from heirloom.cli.files import os_error
+from heirloom.cli.project import Project
+from heirloom.server import plan
+from heirloom.server.plan import ReleasePlan
+from heirloom.signing import built, endorse
+from heirloom.signing.keys import KeyStore
+from heirloom.signing.metadata import parse_file_name
+from heirloom.signing.repository import Repository
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A folder that waits for uploading.
+
+    Attributes:
+        boards: Board name to the versions that it brings.
+        size: Of all files in bytes.
+    """
+
+    folder: Path
+    boards: dict[str, list[str]]
+    size: int
+    dry_run: bool = False
+
+
+def stage(project: Project, version: str, boards: Sequence[str], folder: Path, *, dry_run: bool = False) -> Staged:
+    """Put a signed release, and what was signed together with it, into a folder of its own. Needs no keys.
+
+    Args:
+        project: Where it was built and signed.
+        version: The release.
+        boards: Boards; all that have the release waiting if empty.
+        folder: Made whole or not at all; it must not exist.
+        dry_run: Check everything and write nothing.
+
+    Raises:
+        HeirloomError: The release is published already, not signed by enough keys, or not whole; the folder exists.
+    """
+    repository = Repository(project.repository, KeyStore(project.keys_dir()).anchor())
+    wanted = plan.boards_to_publish(project, repository, version, boards)
+    if not wanted:
+        raise plan.already_published(version, None)
+    plans = [plan.release(project, repository, board, version) for board in wanted]
+    if folder.exists():
+        raise HeirloomError(f"{folder} exists already", "name a folder that does not exist, or remove this one")
+    files = dict(item for each in plans for item in _files(project, repository, each))
+    size = sum(source.stat().st_size for source in files.values())
+    if not dry_run:
+        _copy(files, folder)
+    return Staged(folder, {each.board: [build.version for build in each.builds] for each in plans}, size, dry_run)
+
+
+def staged_project(project: Project, folder: Path) -> Project:
+    """The project, with what is built and signed in `folder` instead of its own `.heirloom`.
+
+    Raises:
+        HeirloomError: There is nothing in the folder, or something was published since it was signed.
+    """
+    signed = sorted((folder / "signed").glob("*.json"))
+    if not signed:
+        raise HeirloomError(f"{folder} holds no signed release", "make it with `heirloom release publish --stage`")
+    repository = Repository(project.repository, KeyStore(project.keys_dir()).anchor())
+    for path in signed:
+        try:
+            version, role = parse_file_name(path.name)
+        except ValueError as exc:
+            raise HeirloomError(f"{path} is no signed releases role: {exc}") from exc
+        published = repository.role(role).signed.version
+        if version != published + 1:
+            raise HeirloomError(
+                f"{path} would be version {version} of {role}, but version {published} is published",
+                "fetch the repository as it is now, sign again on top of it, and upload that",
+            )
+    return replace(project, state=folder)
+
+
+def _files(project: Project, repository: Repository, each: ReleasePlan) -> Iterator[tuple[Path, Path]]:
+    """(path in the folder, source) of every file that a board's releases need."""
+    for build in each.builds:
+        for source in (*build.blobs, build.directory / built.MANIFEST):
+            yield source.relative_to(project.state_dir), source
+    yield Path("signed", each.name), endorse.pending_path(project, repository, each.board)
+
+
+def _copy(files: dict[Path, Path], folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        half = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for path, source in files.items():
+                (half / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, half / path)
+            half.chmod(0o755)
+            half.rename(folder)
+        except BaseException:
+            shutil.rmtree(half, ignore_errors=True)
+            raise
+    except OSError as exc:
+        raise os_error(exc, f"cannot write {folder}") from exc
