@@ -77,6 +77,11 @@ def test_a_device_is_made_and_provisioned(project: Project) -> None:
         "channel": "stable",
     }
     assert call(["device", "log", "kitchen"]) == {"device": "", "console": ""}
+    status = call(["device", "status", "kitchen"])
+    assert isinstance(status, dict)
+    assert (status["product"], status["board"], status["id"]) == ("weather", "SIM_RPI_PICO_W", made["id"])
+    assert (status["active"], status["boots"]) == (None, 0), "asking spends no boot"
+    assert "secret" not in status
 
 
 STATUS = """
