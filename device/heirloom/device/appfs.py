@@ -130,7 +130,7 @@ class AppFS:
             raise OSError(_ENOTDIR)
         return self._entries(path)
 
-    def statvfs(self, path: str) -> "tuple[int, ...]":
+    def statvfs(self, _path: str) -> "tuple[int, ...]":
         """As os.statvfs of the flash file system underneath."""
         return os.statvfs("/")
 
@@ -178,13 +178,18 @@ class AppFS:
         return any(keep.startswith(path + "/") and _exists(self._data + keep) for keep in self._keep)
 
     def _own(self, path: str, copy: bool = False) -> None:
-        """Makes /data ready for a change of `path`: refuses what is not kept, makes its folder, copies the release's file."""
+        """Makes /data ready for a change of `path`: its folder is made, and the release's file copied if asked for.
+
+        Raises OSError EROFS when the path is not kept.
+        """
         if not self._kept(path):
             if not self._told:
                 self._told = True
                 import heirloom_boot
 
-                heirloom_boot.log(f'/app/{path} is read-only (EROFS): a release is signed; name it under "keep" or write to /data')
+                heirloom_boot.log(
+                    f'/app/{path} is read-only (EROFS): a release is signed; name it under "keep" or write to /data'
+                )
             raise OSError(_EROFS)
         end = 0
         target = self._data + path
@@ -273,7 +278,7 @@ class AppFS:
 
 
 def _mark(path: str) -> int:
-    return binascii.crc32(path.encode()) & 0xFFFF
+    return int(binascii.crc32(path.encode())) & 0xFFFF
 
 
 def _head(data: bytes, at: int) -> "tuple[int, int]":

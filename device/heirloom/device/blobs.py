@@ -113,13 +113,17 @@ class Blobs:
             except OSError as error:
                 raise flash_error(error, partial) from None
 
-    def _download(self, places: "Places", partial: str, length: int, sha256: bytes, progress: "Callable[[int], object]") -> None:
+    def _download(
+        self, places: "Places", partial: str, length: int, sha256: bytes, progress: "Callable[[int], object]"
+    ) -> None:
         offset = max(0, size(partial))
         response = places.open("blobs/" + path_of(sha256)[len(BLOBS) :], offset)
         if response.length is not None and response.offset + response.length != length:
             remove(partial)
             places.next()
-            raise UpdateError(E_LENGTH, f"blob {partial[-12:]}... has {response.offset + response.length} bytes, {length} are signed")
+            raise UpdateError(
+                E_LENGTH, f"blob {partial[-12:]}... has {response.offset + response.length} bytes, {length} are signed"
+            )
         with open(partial, "r+b" if response.offset else "wb") as file:
             file.seek(response.offset)
             self._pour(response, file, length - response.offset, progress)
@@ -160,7 +164,10 @@ def _partial(sha256: bytes) -> str:
 
 
 def collect(manifest_paths: "list[str]") -> None:
-    """Removes every blob and partial download that none of the manifests names. Raises UpdateError when one is unreadable."""
+    """Removes every blob and partial download that none of the manifests names.
+
+    Raises UpdateError, and removes nothing, when a manifest cannot be read.
+    """
     named: "set[int]" = set()
     for path in manifest_paths:
         if size(path) >= 0:

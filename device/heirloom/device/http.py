@@ -27,7 +27,14 @@ _GRACE_MS = const(20000)  # from here on an answer must come at 1 byte a millise
 _REDIRECTS = const(3)
 _ETIMEDOUT = const(110)
 _ECONNRESET = const(104)
-_REASONS = {-2: "name not found", 12: "out of memory", 104: "cut short", 110: "timed out", 111: "connection refused", 113: "no route"}
+_REASONS = {
+    -2: "name not found",
+    12: "out of memory",
+    104: "cut short",
+    110: "timed out",
+    111: "connection refused",
+    113: "no route",
+}
 
 
 class Http:
@@ -46,7 +53,7 @@ class Http:
         self._peer: "tuple[bool, str, int] | None" = None
         self._sockets: "list[Any]" = []
         self._poller: "Any" = None
-        self._began = 0
+        self._began: "Any" = 0
         self._came = 0
 
     def get(self, url: str, offset: int = 0, etag: str = "", tls_only: bool = False) -> "Response":
@@ -113,15 +120,16 @@ class Http:
         self.requests += 1
         self.start = self.end = self._came = 0
         self._began = time.ticks_ms()
-        while len(data):
+        while True:
             count = self._sockets[0].write(data) or 0
             self.sent += count
             data = data[count:]
-            if len(data):
-                self._check_time(self._began)
-                time.sleep_ms(5)
+            if not data:
+                return
+            self._check_time(self._began)
+            time.sleep_ms(5)
 
-    def _check_time(self, since: int) -> None:
+    def _check_time(self, since: "Any") -> None:
         now = time.ticks_ms()
         if time.ticks_diff(now, since) > self._idle_ms or time.ticks_diff(now, self._began) > _GRACE_MS + self._came:
             raise OSError(_ETIMEDOUT)
@@ -211,7 +219,10 @@ class Response:
         return None if self._chunked else self._left
 
     def readinto(self, buffer: "Target") -> int:
-        """Reads the next bytes of the body; 0 at its end. Raises UpdateError E_NETWORK when it is cut short or too slow."""
+        """Reads the next bytes of the body; 0 at its end.
+
+        Raises UpdateError E_NETWORK when it is cut short or comes too slowly.
+        """
         try:
             return self._read(buffer)
         except (OSError, ValueError) as error:
@@ -265,5 +276,5 @@ class Response:
 
 def network_error(error: Exception, place: str) -> UpdateError:
     """What an exception of the network means: E_NETWORK, whose sentence names the place and the reason."""
-    number = error.errno if isinstance(error, OSError) else None
-    return UpdateError(E_NETWORK, f"{place[:80]}: {_REASONS.get(number) or repr(error)}")  # type: ignore[call-overload]
+    number = error.errno or 0 if isinstance(error, OSError) else 0
+    return UpdateError(E_NETWORK, f"{place[:80]}: {_REASONS.get(number) or repr(error)}")

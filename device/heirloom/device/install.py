@@ -25,8 +25,10 @@ def install(places: "Places", progress: "Progress") -> "dict[str, int]":
 
     progress(bytes so far, bytes in all) is called now and then.
     """
-    if heirloom_boot.load()["t"]:
-        raise UpdateError(E_TRIAL, "a release is on trial; nothing else is installed until it is confirmed or rolled back")
+    if heirloom_boot.current()["t"]:
+        raise UpdateError(
+            E_TRIAL, "a release is on trial; nothing else is installed until it is confirmed or rolled back"
+        )
     manifest = blobs.load(STAGING)
     work = blobs.Blobs()
     _stage(manifest, places, work, progress)
@@ -54,7 +56,7 @@ def _make_room(work: blobs.Blobs, wanted: "list[tuple[int, bytes]]") -> None:
     try:
         work.check_space(wanted)
     except UpdateError as error:
-        if error.code != E_SPACE or not heirloom_boot.load()["f"]:
+        if error.code != E_SPACE or not heirloom_boot.current()["f"]:
             raise
         _set(f=None)
         _collect()
@@ -63,7 +65,7 @@ def _make_room(work: blobs.Blobs, wanted: "list[tuple[int, bytes]]") -> None:
 
 def _collect() -> None:
     """Removes what neither slot nor the staged release names."""
-    state = heirloom_boot.load()
+    state = heirloom_boot.current()
     paths = [STAGING]
     for slot in (state["a"], state["f"]):
         if not slot:
@@ -81,7 +83,7 @@ def _collect() -> None:
 
 def _activate(manifest: "Manifest") -> None:
     """Makes the staged release the active one, on trial from the next boot. All its blobs were hashed."""
-    state = heirloom_boot.load()
+    state = heirloom_boot.current()
     old = state["a"]
     new = "b" if old == "a" else "a"
     if state["f"]:

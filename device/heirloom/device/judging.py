@@ -1,4 +1,4 @@
-"""Whether the release that the metadata points to is one for this device, now. Fetches its manifest; keeps the outcome."""
+"""Whether the release that the metadata points to is one for this device, now. Keeps the outcome, too."""
 
 import binascii
 import hashlib
@@ -45,19 +45,19 @@ def judge(
     """
     from heirloom.device import ordering
 
-    state = heirloom_boot.load() or heirloom_boot.new_state()
+    state = heirloom_boot.current()
     if state["a"] and hashlib.sha256(read(heirloom_boot.slot_path(state["a"]))).digest() == found[2]:
         return None
     repairs = recovering or not state["a"]
-    order = [found[3].get("epoch"), found[3].get("sequence")]
+    epoch, sequence = found[3].get("epoch"), found[3].get("sequence")
     # What the signed role says is judged before anything is fetched, and the manifest again after.
-    if all(isinstance(number, int) for number in order):
-        ordering.check_order(order, str(found[3].get("version")), state, repairs)
+    if isinstance(epoch, int) and isinstance(sequence, int):
+        ordering.check_order((epoch, sequence), str(found[3].get("version")), state, repairs)
     manifest = _manifest(found, places)
     ordering.check_order(manifest.order, manifest.version, state, repairs)
     _ask_owner(manifest, owner, state)
     try:
-        ordering.check_manifest(manifest, device.get("product"), device.get("board"), state)
+        ordering.check_manifest(manifest, str(device.get("product")), str(device.get("board")), state)
     except UpdateError as error:
         if error.code != E_REQUIRES or not manifest.via:
             raise
@@ -68,7 +68,7 @@ def judge(
 def _ask_owner(manifest: "Manifest", owner: "dict[str, Any]", state: "dict[str, Any]") -> None:
     if owner["pinned"] not in (None, manifest.version):
         raise UpdateError(E_OWNER, f"the owner pinned {owner['pinned']}, the channel has {manifest.version}")
-    if state.get("w") == list(manifest.order) and time.ticks_ms() < _STEADY_MS and state["a"]:
+    if state.get("w") == list(manifest.order) and time.ticks_diff(time.ticks_ms(), 0) < _STEADY_MS and state["a"]:
         raise UpdateError(E_TRIAL, f"release {manifest.version} lost power too often and waits for 10 steady minutes")
 
 

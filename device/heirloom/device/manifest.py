@@ -232,7 +232,7 @@ def _read(data: "Buffer") -> "dict[int, object]":
     last = 0
     for _ in range(reader.map()):
         key = reader.item()
-        if not isinstance(key, int) or key not in _NAMES and key != 1:
+        if not isinstance(key, int) or (key not in _NAMES and key != 1):
             raise CborError("key " + str(key) + " is not known")
         if key <= last:
             raise CborError("map keys out of order or twice")
@@ -298,7 +298,7 @@ def _check_files(files: "Collection[File]") -> None:
 
 def _mark(path: bytes) -> int:
     # 30 bits: a small integer, which costs MicroPython no heap beyond the set's own slot.
-    return binascii.crc32(path.lower()) & 0x3FFFFFFF
+    return int(binascii.crc32(path.lower())) & 0x3FFFFFFF
 
 
 def _check_unique(files: "Collection[File]", path: bytes) -> None:
@@ -357,7 +357,9 @@ def _check_name(name: str, value: object) -> None:
     """Names become parts of paths and URLs: letters, digits, and . _ + - inside, at most 64."""
     _check_text(name, value)
     text = str(value)
-    if not 0 < len(text) <= 64 or not all("a" <= c <= "z" or "A" <= c <= "Z" or "0" <= c <= "9" or c in "._+-" for c in text):
+    if not 0 < len(text) <= 64 or not all(
+        "a" <= c <= "z" or "A" <= c <= "Z" or "0" <= c <= "9" or c in "._+-" for c in text
+    ):
         raise _bad(name + " is not 1 to 64 letters, digits, dots, underscores, plus and minus signs")
     if text[0] in ".-+":
         raise _bad(name + " starts with a " + text[0])

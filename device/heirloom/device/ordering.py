@@ -30,7 +30,11 @@ def check_order(order: "Sequence[int]", version: str, state: "dict[str, Any]", r
 def check_manifest(manifest: "Manifest", product: str, board: str, state: "dict[str, Any]") -> None:
     """Raise UpdateError unless the release is for this device and its stepping stone was passed."""
     if manifest.product != product or manifest.board != board:
-        raise UpdateError(E_PRODUCT, f"the release is for {manifest.product} on {manifest.board}, this is {product} on {board}")
+        raise UpdateError(
+            E_PRODUCT, f"the release is for {manifest.product} on {manifest.board}, this is {product} on {board}"
+        )
     # A device on which nothing was ever confirmed has nothing to step over.
     if manifest.requires is not None and state["o"] != [0, 0] and state["o"] < [manifest.epoch, manifest.requires]:
-        raise UpdateError(E_REQUIRES, f"release {manifest.version} needs sequence {manifest.requires} first: {manifest.via}")
+        raise UpdateError(
+            E_REQUIRES, f"release {manifest.version} needs sequence {manifest.requires} first: {manifest.via}"
+        )

@@ -1,7 +1,8 @@
 """Where the repository lies: several base URLs, tried in order, never trusted. The Fetcher of the verification core.
 
 A place that answered stays the current one for the rest of the session, so that files of one moment come
-from one place. TLS is privacy, not trust: when https fails, the same place is tried by http unless the owner forbids it.
+from one place. TLS is privacy, not trust: when https fails, the same place is tried by http unless the owner
+forbids it.
 """
 
 import io
@@ -13,7 +14,7 @@ from heirloom.device.errors import E_NETWORK, E_NOT_FOUND, UpdateError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Any, Callable, Optional
 
     from heirloom.device.http import Http, Response
     from heirloom.device.protocols import Sink
@@ -31,9 +32,9 @@ class Places:
         self._http = http
         self._urls: "list[str]" = []
         for url in urls:
-            url = url if url.endswith("/") else url + "/"
-            if url not in self._urls:
-                self._urls.append(url)
+            base = url if url.endswith("/") else url + "/"
+            if base not in self._urls:
+                self._urls.append(base)
         self._tls_only = tls_only
         self.versions: "dict[str, int]" = {}  # of the metadata that was verified with what came from here
         self._at = 0
@@ -54,18 +55,21 @@ class Places:
         self._at = (self._at + 1) % len(self._urls)
         self._proven = self._compressed = False
 
-    def fetch(self, name: str, limit: int, sink: "Sink", etag: "Optional[str]" = None) -> "Optional[str]":
-        """Fetches the metadata file `name`; see protocols.Fetcher."""
+    def fetch(self, name: str, _limit: int, sink: "Sink", etag: "Optional[str]" = None) -> "Optional[str]":
+        """Fetches the metadata file `name`; see protocols.Fetcher. The sink refuses what is over the limit."""
 
         def attempt() -> "Optional[str]":
             sink.restart()
             return self._fetch("metadata/" + name, sink, etag or "")
 
-        return self._each(attempt, lambda: self._proven)
+        return self._each(attempt, lambda: self._proven)  # type: ignore[no-any-return]
 
     def open(self, path: str, offset: int = 0) -> "Response":
-        """Opens a target or blob from byte `offset` on. Raises E_NOT_FOUND when no place has it, E_NETWORK when none answers."""
-        return self._each(lambda: self._get(path, offset), lambda: False)
+        """Opens a target or blob from byte `offset` on.
+
+        Raises UpdateError E_NOT_FOUND when a place answered but none has it, E_NETWORK when none answered.
+        """
+        return self._each(lambda: self._get(path, offset), lambda: False)  # type: ignore[no-any-return]
 
     def read(self, path: str, limit: int) -> bytes:
         """The whole of a small file. Raises E_LENGTH when it is longer than `limit`."""
@@ -73,7 +77,7 @@ class Places:
         self._copy(self.open(path), sink)
         return bytes(sink.data)
 
-    def _each(self, attempt: "Callable[[], object]", final: "Callable[[], bool]") -> "object":
+    def _each(self, attempt: "Callable[[], Any]", final: "Callable[[], bool]") -> "Any":
         """Tries the places in turn; "not found" is the last word when `final` says so."""
         missing: "UpdateError | None" = None
         failures = []
@@ -131,7 +135,7 @@ class Places:
             raise UpdateError(E_NETWORK, f"{url} answers {path} with status {response.status}")
         return response
 
-    def _copy(self, response: "Response", sink: "Sink") -> None:
+    def _copy(self, response: "Response", sink: "Any") -> None:
         while True:
             count = response.readinto(self._chunk)
             if not count:

@@ -36,12 +36,12 @@ async def task(tried: bool, checked: bool) -> None:
 
     tried, checked: main.py began, and completed, a whole check at this start.
     """
-    global loop_ran
+    global loop_ran  # noqa: PLW0603 - the one thing that the timer has to be told
     loop_ran = True
     state = heirloom_boot.change(s=0)
     mode = state["y"][3] if state["t"] else None
     if isinstance(mode, int):
-        asyncio.create_task(_confirm_after(mode))
+        asyncio.create_task(_confirm_after(mode))  # noqa: RUF006 - MicroPython's loop keeps its tasks
     every_s = heirloom_boot.timing("check_every_s", _EVERY_S)
     wait_s = heirloom_boot.timing("check_after_s", _AFTER_S)
     failures = 0
@@ -50,7 +50,7 @@ async def task(tried: bool, checked: bool) -> None:
         await asyncio.sleep(wait_s)
         status = await _look()
         if status == _CHANGED or (status and mode == "check" and not checked):
-            # Whoever sits on the network can make this happen: a device that was reset for it is not reset again for an hour.
+            # Whoever sits on the network can make this happen: at most one reset an hour comes of it.
             checked = _check(not mode and (not tried or time.time() - started >= every_s)) or checked
         if status and checked and mode == "check":
             heirloom_boot.confirm()
@@ -97,7 +97,10 @@ def _expired() -> bool:
 
 
 async def _ask(url: str, etag: str, tls_only: bool) -> int:
-    """The HTTP status of the timestamp at a place, 0 when it does not answer. The ETag's first letter says of which file."""
+    """The HTTP status of the timestamp at a place, 0 when it does not answer.
+
+    The ETag's first letter says of which file it is, as in places.py.
+    """
     urls = heirloom_boot.client("urls")
     name = "timestamp.json" if etag[:1] == "p" else "timestamp.json.z"
     tls, host, port, path = urls.split(url + "metadata/" + name)
@@ -137,7 +140,7 @@ def _check(may_reset: bool) -> bool:
     updater = heirloom_boot.client("updater").Updater()
     try:
         release = updater.check()
-        if release and updater.wants(release) and not heirloom_boot.load()["t"]:
+        if release and updater.wants(release) and not heirloom_boot.current()["t"]:
             _restart(f"release {release.version} is there; restarting to install it")
     except Exception as error:
         print("heirloom: poll:", error)

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
+
 def rebuild() -> "dict[str, Any]":
     """Makes the state anew from the slots that verify: the newest on trial, the one before as what is confirmed."""
     state = heirloom_boot.new_state()
@@ -61,7 +62,7 @@ def repair(slot: str) -> bool:
         heirloom_boot.forget("errors", "store", "cbor", "manifest", "blobs", "recovery", "run")
         for length, sha256 in bad:
             remove(path_of(sha256))
-            blobs.fetch(places, length, sha256, lambda done: None)
+            blobs.fetch(places, length, sha256, lambda _done: None)
         return True
     except UpdateError as error:
         heirloom_boot.log(str(error))

@@ -15,7 +15,10 @@ _LONGEST_WAIT_S = 600
 
 
 def before(abnormal: bool) -> None:
-    """Returns when the application may start; resets when another slot must run. abnormal: the device did not just power on."""
+    """Returns when the application may start; resets when another slot must run.
+
+    abnormal: the device did not just power on or wake, so what lies on flash is looked at before it is trusted.
+    """
     state = heirloom_boot.load()
     if state is None:
         from heirloom.device import recovery
@@ -66,7 +69,10 @@ def _recover() -> None:
 
 
 def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
-    """One update check with the whole heap; installs and resets when there is something. Returns whether it completed."""
+    """One update check with the whole heap; installs and resets when there is something.
+
+    Returns whether verified, fresh metadata was reached.
+    """
     unmounted = heirloom_boot.unmount()
     completed = False
     try:
@@ -82,8 +88,9 @@ def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
         print("heirloom:", error)
     heirloom_boot.forget()
     if unmounted:
-        slot = heirloom_boot.choose(heirloom_boot.load() or heirloom_boot.new_state())
-        heirloom_boot.mount(slot)
+        slot = heirloom_boot.choose(heirloom_boot.current())
+        if slot:
+            heirloom_boot.mount(slot)
     return completed
 
 
@@ -97,6 +104,6 @@ def _start_poll(state: "dict[str, Any]", tried: bool, checked: bool) -> None:
     import asyncio
 
     poll = heirloom_boot.client("poll")
-    asyncio.create_task(poll.task(tried, checked))
+    asyncio.create_task(poll.task(tried, checked))  # noqa: RUF006 - MicroPython's loop keeps its tasks
     if state["t"]:
         heirloom_boot.watch.hook = poll.Patience(heirloom_boot.timing("alive_s", _ALIVE_S), state["y"][3], checked).tick

@@ -19,7 +19,7 @@ CLIENT = "0.1.0"
 
 def report() -> "dict[str, Any]":
     """The status report: versions of the client, the slots and the metadata, the owner's switches, the last check."""
-    state = heirloom_boot.load() or heirloom_boot.new_state()
+    state = heirloom_boot.current()
     device = heirloom_boot.read_json("device.json")
     last = heirloom_boot.read_json("last")
     trial = state["t"]
@@ -30,7 +30,8 @@ def report() -> "dict[str, Any]":
         "id": device.get("id"),
         "active": _slot(state["a"]),
         "fallback": _slot(state["f"]),
-        "trial": trial and {"boots_left": trial[0], "power_left": trial[1], "started": trial[2] == heirloom_boot.STARTED},
+        "trial": trial
+        and {"boots_left": trial[0], "power_left": trial[1], "started": trial[2] == heirloom_boot.STARTED},
         "confirmed": state["o"],
         "floor": state["l"],
         "failed": state["x"],

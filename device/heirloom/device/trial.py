@@ -1,9 +1,9 @@
 """What an application may say while its release is on trial. Nothing here does anything outside a trial.
 
-    from heirloom.device import trial
-    trial.confirm()        # confirm mode "app": this release is healthy
-    trial.orderly()        # before machine.deepsleep() or a deliberate machine.reset()
-    trial.fail("no sensor answers")
+from heirloom.device import trial
+trial.confirm()        # confirm mode "app": this release is healthy
+trial.orderly()        # before machine.deepsleep() or a deliberate machine.reset()
+trial.fail("no sensor answers")
 """
 
 import heirloom_boot

@@ -5,8 +5,8 @@
     if release and updater.install(release):
         machine.reset()                # the new release starts its trial
 
-Order of authority: floor, owner, channel. Every refusal is an UpdateError with a code and a sentence. Modules are loaded
-by stage and dropped after it: the verified metadata (finding), the manifest (judging), the blobs (install).
+Order of authority: floor, owner, channel. Every refusal is an UpdateError with a code and a sentence. Modules are
+loaded by stage and dropped after it: the verified metadata (finding), the manifest (judging), the blobs (install).
 """
 
 import heirloom_boot
@@ -92,8 +92,7 @@ class Updater:
         """Whether the owner lets this release be installed: switched on, or said yes to it."""
         if self._owner["updates"] != "ask":
             return True
-        state = heirloom_boot.load() or {}
-        return state.get("k") == release.order or bool(self._consent and self._consent(release))
+        return heirloom_boot.current().get("k") == release.order or bool(self._consent and self._consent(release))
 
     def approve(self, release: "Release") -> None:
         """The owner's yes to one release, for the install at the next boot."""
@@ -132,13 +131,14 @@ class Updater:
         for _ in range(_STEPS):
             from heirloom.device import finding
 
-            found = finding.find(self._places or self.places(), self._device, self._owner, version)
+            places = self._places or self.places()
+            found = finding.find(places, self._device, self._owner, version)
             self.completed = True
             del finding
             heirloom_boot.forget(*_KEPT)
             from heirloom.device import judging
 
-            verdict = judging.judge(found, self._places, self._device, self._owner, self._recovering)
+            verdict = judging.judge(found, places, self._device, self._owner, self._recovering)
             if not isinstance(verdict, str):
                 return verdict
             version = verdict

@@ -1,7 +1,7 @@
 """Runs functions of the files in `on_device/` on the real interpreter, over a real littlefs."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def on_device(micropython: Path, compiled: Path, tmp_path: Path) -> Iterator[RunOnDevice]:
+def on_device(micropython: Path, compiled: Path, tmp_path: Path) -> RunOnDevice:
     """Calls on_device("file", "function", argument, ...) in a fresh interpreter; returns what it printed."""
 
     flash = tmp_path / "flash"
@@ -46,4 +46,4 @@ def on_device(micropython: Path, compiled: Path, tmp_path: Path) -> Iterator[Run
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    yield run
+    return run

@@ -31,10 +31,11 @@ REFUSED = {
     "bytes behind": "0000 8000 a000",
     "keys out of order or twice": "a202000100 a201000100 a2616200616100 a220000000 a2613000187b00",
     "keys of other kinds": "a1f500 a18000 a1f600 a1a000",
-    "not UTF-8": "61ff 62c080 62c1bf 63e08080 63eda080 64f0808080 64f4908080 61c3 62c328 63e28228 64f09f9880ff 65f888808080",
+    "not UTF-8": "61ff 62c080 62c1bf 63e08080 63eda080 64f0808080 64f4908080 61c3 62c328 63e28228 65f888808080",
 }
 REFUSED_ITEMS = [(reason, item) for reason, items in REFUSED.items() for item in items.split()]
-TAKEN = ["00", "17", "1818", "20", "3b" + "ff" * 8, "1b" + "ff" * 8, "40", "60", "62c3a9", "64f09f9880", "80", "a0", "f4", "f6"]
+TAKEN = ["00", "17", "1818", "20", "3b" + "ff" * 8, "1b" + "ff" * 8, "40", "60", "62c3a9", "64f09f9880"]
+TAKEN += ["80", "a0", "f4", "f6"]
 # Bytewise, not by length: 0x1818 (24) before 0x20 (-1), and "aa" (62...) behind "b" (61 62).
 TAKEN += ["a21818002000", "a261620062616100", "a30000414100616100"]
 
@@ -98,7 +99,9 @@ def test_depth_and_length_are_bounded() -> None:
         cbor.decode(cbor.encode(b"x" * cbor.MAX_LENGTH))
 
 
-@pytest.mark.parametrize("value", [1.5, {1, 2}, object(), {None: 1}, {True: 1}, {1.0: 1}, 2**64, -(2**64) - 1, "\ud800"])
+@pytest.mark.parametrize(
+    "value", [1.5, {1, 2}, object(), {None: 1}, {True: 1}, {1.0: 1}, 2**64, -(2**64) - 1, "\ud800"]
+)
 def test_values_without_an_encoding(value: object) -> None:
     with pytest.raises((cbor.CborError, UnicodeEncodeError)):
         cbor.encode(value)

@@ -64,7 +64,9 @@ class Server:
                 time.sleep(piece)
             else:
                 connection.sendall(piece)
-        return b"close" not in (answer if isinstance(answer, bytes) else b"".join(p for p in answer if isinstance(p, bytes)))
+        return b"close" not in (
+            answer if isinstance(answer, bytes) else b"".join(p for p in answer if isinstance(p, bytes))
+        )
 
 
 def ok(body: bytes, head: str = "", status: str = "200 OK") -> bytes:
@@ -119,11 +121,19 @@ def test_conditional_and_range(serve, fetch) -> None:
     def answer(request: str) -> bytes:
         if "If-None-Match" in request:
             return f"HTTP/1.1 304 Not Modified\r\n{DATE}Content-Length: 500\r\n\r\n".encode()
-        return ok(b"lo", "Content-Range: bytes 3-4/5\r\n", "206 Partial Content") if "bytes=3-" in request else ok(b"hello")
+        return (
+            ok(b"lo", "Content-Range: bytes 3-4/5\r\n", "206 Partial Content")
+            if "bytes=3-" in request
+            else ok(b"hello")
+        )
 
     server = serve(answer)
     said = fetch(server.url + ' @"e"', server.url + " #3", server.url)
-    assert [(one["status"], one["offset"], one["text"]) for one in said["seen"]] == [(304, 0, ""), (206, 3, "lo"), (200, 0, "hello")]
+    assert [(one["status"], one["offset"], one["text"]) for one in said["seen"]] == [
+        (304, 0, ""),
+        (206, 3, "lo"),
+        (200, 0, "hello"),
+    ]
     assert 'If-None-Match: "e"\r\n' in server.requests[0]
     assert server.connections == 1
 
@@ -194,7 +204,7 @@ BAD = {
 def test_what_is_wrong_is_one_error(name: str, serve, fetch) -> None:
     count = iter(range(9))
     server = serve(lambda _: [BAD[name] + b"", b""] if next(count) == 0 else None)
-    closing = serve(lambda request: server.answer(request))
+    closing = serve(server.answer)
     said = fetch(closing.url, idle_ms=400)["seen"][0]
     assert said["error"].startswith("E_NETWORK: "), said
 
@@ -214,7 +224,9 @@ def test_a_body_that_stops_is_not_waited_for(serve, fetch) -> None:
 def test_nobody_there(fetch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    said = fetch(f"http://127.0.0.1:{port}/", "ftp://x/", "http:///x", "http://a\tb/", "http://h:99999/", "nonsense")["seen"]
+    said = fetch(f"http://127.0.0.1:{port}/", "ftp://x/", "http:///x", "http://a\tb/", "http://h:99999/", "nonsense")[
+        "seen"
+    ]
     assert "connection refused" in said[0]["error"]
     assert all("is not an http or https URL" in one["error"] for one in said[1:])
 
@@ -266,7 +278,10 @@ def test_the_etag_asks_for_its_own_file(serve, metadata) -> None:
     server = serve(lambda request: b"HTTP/1.1 304 Not Modified\r\n\r\n" if '"t"' in request else ok(b"new"))
     assert metadata("timestamp.json", server.url, etag='z"t"')["etag"] is None
     assert metadata("timestamp.json", server.url, etag='p"t"')["etag"] is None
-    assert [request.split()[1] for request in server.requests] == ["/metadata/timestamp.json.z", "/metadata/timestamp.json"]
+    assert [request.split()[1] for request in server.requests] == [
+        "/metadata/timestamp.json.z",
+        "/metadata/timestamp.json",
+    ]
 
 
 def test_places_in_order(serve, metadata) -> None:

@@ -27,6 +27,7 @@ def files(*paths: str) -> dict[int, Any]:
     return LEAST | {11: [[path, 1, HASH] for path in paths]}
 
 
+BAD_PATHS = ["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b", "a\n", "a\x7f", "\0"]
 TAKEN = {
     "least": LEAST,
     "full": FULL,
@@ -72,7 +73,7 @@ REFUSED: dict[str, tuple[dict[int, Any], str]] = {
     "keep number": (LEAST | {14: [1]}, "keep"),
     "advisories text": (LEAST | {19: "CVE"}, "list"),
     "sbom text": (LEAST | {21: "x"}, "SHA-256"),
-    **{f"path {path!r}": (files(path), "path") for path in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b", "a\n", "a\x7f", "\0"]},
+    **{f"path {path!r}": (files(path), "path") for path in BAD_PATHS},
     "path too long": (files("a" * 128), "longer"),
     "path too long in bytes": (files("é" * 64), "longer"),
     "not sorted": (files("b", "a"), "sorted"),
@@ -136,7 +137,7 @@ def test_nothing_but_its_own_error(fields: dict[int, Any], draw: st.DataObject) 
     try:
         manifest = Manifest.decode(data)
     except UpdateError as error:
-        assert error.code == "E_MANIFEST"
+        assert error.code == "E_MANIFEST"  # noqa: PT017 - either verdict is right
     else:
         assert manifest.encode() == bytes(data)
 

@@ -16,7 +16,9 @@ def _functions() -> list[tuple[str, str]]:
     found = []
     for script in sorted(SCRIPTS.glob("*.py")):
         if script.stem not in _CALLED_BY_OTHERS:
-            found += [(script.stem, name) for name in re.findall(r"^def ([a-z]\w*)\(\):", script.read_text(), re.MULTILINE)]
+            found += [
+                (script.stem, name) for name in re.findall(r"^def ([a-z]\w*)\(\):", script.read_text(), re.MULTILINE)
+            ]
     return found
 
 

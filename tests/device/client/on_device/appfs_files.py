@@ -1,11 +1,11 @@
 # /app on a real littlefs.
-import hashlib
 import binascii
-import io
+import hashlib
 import os
 import sys
 
 import heirloom_boot as boot
+
 from heirloom.device.appfs import AppFS
 from heirloom.device.manifest import Manifest
 
@@ -62,12 +62,12 @@ def reads_and_lists():
     assert sorted(os.listdir()) == ["helper.py", "lib", "lib-x", "main.py", "settings.json", "www"]
     assert sorted(os.listdir("/app/lib")) == ["dep.py", "pack"]
     assert sorted(os.listdir("lib/pack")) == ["__init__.py", "inner.py"]
-    assert [entry for entry in os.ilistdir("lib-x")] == [("note.txt", 0x8000, 0, 5000)]
+    assert list(os.ilistdir("lib-x")) == [("note.txt", 0x8000, 0, 5000)]
     assert os.stat("main.py")[6] == len(FILES["main.py"]) and os.stat("main.py")[0] == 0x8000
     assert os.stat("lib")[0] == 0x4000 and os.stat("/app")[0] == 0x4000
     for missing in ("nothing", "lib/nothing", "li", "lib/pac", "main.py/x"):
-        refuses(lambda: os.stat(missing), 2)
-        refuses(lambda: open(missing), 2)
+        refuses(lambda path=missing: os.stat(path), 2)
+        refuses(lambda path=missing: open(path), 2)
     refuses(lambda: open("lib"), 21)
     refuses(lambda: os.listdir("main.py"), 20)
     assert os.statvfs("/app") == os.statvfs("/")
@@ -90,8 +90,8 @@ def changes_directory():
 
 def imports_packages_and_runs_main():
     mounted()
-    import helper
     import dep
+    import helper
     import pack
 
     assert (helper.VALUE, dep.VALUE, pack.VALUE) == (1, 2, 3)
@@ -100,7 +100,9 @@ def imports_packages_and_runs_main():
 
 
 def imports_bytecode():
-    with open([path for path in sys.path if path.startswith("/host")][0] + "/heirloom/device/errors.mpy", "rb") as file:
+    with open(
+        next(path for path in sys.path if path.startswith("/host")) + "/heirloom/device/errors.mpy", "rb"
+    ) as file:
         data = file.read()
     install({"main.py": "", "lib/coded.mpy": data})
     boot.mount("a")

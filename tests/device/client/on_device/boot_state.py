@@ -2,7 +2,8 @@
 import os
 
 import heirloom_boot as boot
-from prelude import Reset, flash, machine, power_cycle
+import prelude
+from prelude import Reset, machine, power_cycle
 
 
 def _trial(power_left=10, boots_left=3, started=0):
@@ -47,10 +48,8 @@ def cut_at_each_operation():
     cuts = 0
     while True:
         power_cycle()
-        from prelude import flash
-
         before = boot.load()["n"]
-        flash.cut_at = cuts
+        prelude.flash.cut_at = cuts
         try:
             boot.change(n=before + 1)
         except Exception:
@@ -206,8 +205,6 @@ def ctrl_c_is_not():
 
 
 def confirmed_crash_looks_for_the_fix():
-    import time
-
     state = boot.new_state()
     state["a"] = "a"
     boot.save(state)

@@ -5,6 +5,7 @@ import json
 import time
 
 import micropython
+
 from heirloom.device.errors import UpdateError
 from heirloom.device.http import Http
 from heirloom.device.places import Places
@@ -26,8 +27,8 @@ def fetch(idle_ms, *urls):
     """GETs each URL ("@etag" or "#offset" behind a blank) over one client."""
     http = Http(int(idle_ms))
     seen = []
-    for url in urls:
-        url, _, more = url.partition(" ")
+    for asked in urls:
+        url, _, more = asked.partition(" ")
         started = time.ticks_ms()
         try:
             response = http.get(
@@ -40,7 +41,11 @@ def fetch(idle_ms, *urls):
             one = {"error": str(error)}
         one["ms"] = time.ticks_diff(time.ticks_ms(), started)
         seen.append(one)
-    print(json.dumps({"seen": seen, "requests": http.requests, "sent": http.sent, "received": http.received, "date": http.date}))
+    print(
+        json.dumps(
+            {"seen": seen, "requests": http.requests, "sent": http.sent, "received": http.received, "date": http.date}
+        )
+    )
 
 
 class Sink:

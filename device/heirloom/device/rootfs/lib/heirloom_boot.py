@@ -60,10 +60,17 @@ def load() -> "Optional[State]":
     return None
 
 
+def current() -> "State":
+    """The saved state, or a new one where there is none."""
+    return load() or new_state()
+
+
 def save(state: "State") -> None:
     """Writes the state atomically; unset optional keys are left out. Raises OSError."""
     while True:
-        line = json.dumps({k: v for k, v in state.items() if v is not None or k in "aft"}, separators=(",", ":")).encode()
+        line = json.dumps(
+            {k: v for k, v in state.items() if v is not None or k in "aft"}, separators=(",", ":")
+        ).encode()
         if len(line) < _STATE_BYTES - 10 or not state["x"]:
             break
         state["x"] = state["x"][1:]  # numbers so long occur in attacks only
@@ -74,7 +81,7 @@ def save(state: "State") -> None:
 
 def change(**values: "Any") -> "State":
     """Sets keys of the saved state (None removes an optional one); returns the new state. Raises OSError."""
-    state = load() or new_state()
+    state = current()
     before = dict(state)
     state.update(values)
     if state != before:
@@ -226,7 +233,7 @@ def forget(*keep: str) -> None:
     package = sys.modules.get("heirloom.device")
     for name in list(sys.modules):
         last = name.split(".")[-1]
-        if name.split(".")[0] != "heirloom" or keep and last in keep + ("heirloom", "device"):
+        if name.split(".")[0] != "heirloom" or (keep and last in keep + ("heirloom", "device")):
             continue
         del sys.modules[name]
         if keep and hasattr(package, last):
@@ -256,7 +263,7 @@ def client(name: str) -> "Any":
 
 
 def unmount() -> bool:
-    """Takes /app away, which gives its memory back, unless the release brings its own client. Returns whether it did."""
+    """Takes /app away to give its memory back, unless the release brings its own client; returns whether it did."""
     if exists("/app/lib/heirloom"):
         return False
     os.chdir("/")
@@ -326,8 +333,9 @@ def main(namespace: "dict[str, Any]") -> str:
 
 def _run(namespace: "dict[str, Any]") -> None:
     """Runs the application; what comes after it depends on whether it was on trial."""
-    import machine
     import time
+
+    import machine
 
     os.chdir("/app")
     started = time.ticks_ms()
