@@ -140,16 +140,7 @@ def test_the_next_good_release_heals(damage: Damage, world: World, tmp_path: Pat
     assert {path: what for path, what in seen.items() if what != "runs 1.3.0"} == {}
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        nothing,
-        pytest.param(empty, marks=pytest.mark.xfail(reason="a damaged fallback manifest blocks updates", strict=True)),
-        pytest.param(
-            garbage, marks=pytest.mark.xfail(reason="a damaged fallback manifest blocks updates", strict=True)
-        ),
-    ],
-)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_fallback_is_no_hindrance(damage: Damage, world: World, tmp_path: Path) -> None:
     world.serve("1.3.0")
     assert heals(world, tmp_path / "device", damaged(world, "/heirloom/slots/a.cbor", damage)) == "runs 1.3.0"

@@ -15,11 +15,12 @@ CLAIMS_AT_LEAST = 20
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_every_claim_of_the_demo_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "kept"
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     command = [sys.executable, "-c", PROGRAM, "demo", "--json", "--keep", str(kept)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=220)
     story = json.loads(done.stdout)
     assert story["failed"] == []
     assert story["ok"] is True

@@ -33,7 +33,7 @@ HOST = "updates.weather.example"  # the device resolves it to the wire
 MIRROR = "http://weather.friend.example/"  # the second place, which every product must name; never needed here
 
 _PROGRAM = "from heirloom.cli.main import main; main()"
-_TIMING = {"check_after_s": 1, "check_every_s": 2, "trial_timeout_s": 20, "alive_s": 2}
+_TIMING = {"check_after_s": 0, "check_every_s": 2, "trial_timeout_s": 20, "alive_s": 2}
 _PATIENCE_S = 20.0
 _GLANCE_S = 0.2
 _QUIET_S = 0.2

@@ -49,12 +49,14 @@ class Story:
         with self.narrator.chapter(title):
             told(self)
 
-    def claim_runs(self, version: str, report: dict[str, Any]) -> None:
+    def claim_runs(
+        self, version: str, report: dict[str, Any], claim: str = "the device runs {} and has confirmed it"
+    ) -> None:
         """Claim that the device runs a release and has accepted it."""
         confirmed = report["confirmed"] == self.workshop.order(version) and report["trial"] is None
         seen = {key: report[key] for key in ("active", "fallback", "confirmed", "trial")}
         held = active_version(report) == version and confirmed
-        self.narrator.claim(f"the device runs {version} and has confirmed it", held, seen)
+        self.narrator.claim(claim.format(version), held, seen)
 
 
 def active_version(report: dict[str, Any]) -> str | None:
@@ -141,9 +143,9 @@ def idle(story: Story) -> None:
     """The price of asking when there is nothing."""
     narrator, unit, wire = story.narrator, story.unit, story.wire
     with narrator.waiting("the device asks"):
+        mark = wire.mark()
         unit.power_on()
         line = unit.wait_for(_STARTING)
-        mark = wire.mark()
         wire.wait_for_polls(mark, 1)
         unit.settle()
     unit.power_off()
@@ -165,7 +167,7 @@ def bad_update(story: Story) -> None:
         unit.wait_for(r"back to the one before")
         unit.wait_for(r"weather 1\.1\.0 starting")
     report = unit.report()
-    story.claim_runs("1.1.0", report)
+    story.claim_runs("1.1.0", report, "the device is back on {} by itself")
     failed = workshop.order("1.2.0")
     narrator.claim("it remembers that 1.2.0 failed", failed in report["failed"], report["failed"])
     trace = (report["traceback"] or "").strip()
