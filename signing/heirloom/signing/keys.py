@@ -141,7 +141,7 @@ class KeyStore:
             )
         from heirloom.signing.backends.token import BACKEND
 
-        full, public = BACKEND.create(uri, secrets_handler, name)
+        full, public = backends.fetch(BACKEND.create(uri, secrets_handler, name), secrets_handler)
         self.record(name, Record(public, full))
         return public
 

@@ -63,7 +63,7 @@ class TokenKeys(Backend):
             HSMSigner.SCHEME_KEYID if number is None else number, public, _Pin(uri, secrets), _label(uri)
         )
 
-    def create(self, uri: str, secrets: SecretsHandler, name: str) -> tuple[str, SSlibKey]:
+    def create(self, uri: str, secrets: SecretsHandler, name: str) -> str:
         """Make a P-256 key on the token, which never leaves it.
 
         Args:
@@ -72,7 +72,7 @@ class TokenKeys(Backend):
             name: A label of the key on the token.
 
         Returns:
-            The full URI and the public half.
+            The full URI.
 
         Raises:
             HeirloomError: There is a key with that ID, or the token does not make keys for its user.
@@ -92,8 +92,7 @@ class TokenKeys(Backend):
                 "make a P-256 key with the token's own program, then run `heirloom key import`",
             ) from exc
         label = _label(uri)
-        full = f"hsm:{number}" + (f"?{urlencode({'label': label})}" if label else "")
-        return self.fetch(full, secrets)
+        return f"hsm:{number}" + (f"?{urlencode({'label': label})}" if label else "")
 
     def explain(self, exc: Exception, uri: str) -> HeirloomError:
         """PKCS#11 errors have names and no sentences."""
