@@ -241,7 +241,7 @@ def test_a_will_of_another_product_or_another_chain_is_foreign(
         write_atomic(written.will, replace(will, header=replace(will.header, **changes)).to_bytes())  # type: ignore[arg-type]
         judged = standing.judge(product.project, product.repository, written.will)
         assert (judged.state, reason in judged.reason) == (standing.FOREIGN, True)
-        with pytest.raises(HeirloomError, match="not for this repository"):
+        with pytest.raises(HeirloomError, match="not one for this repository"):
             unseal(product, written, [shares.read(path) for path in written.shares])
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
-from heirloom.signing import places, roles, verify
+from heirloom.signing import places, roles, verify, will
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.metadata import URLS, AnyMetadata
 from heirloom.signing.repository import Repository
@@ -84,7 +84,7 @@ def read(project: Project, now: datetime) -> Status:
         urls=urls,
         roles=found,
         boards=[_board(repository, board) for board in repository.boards()],
-        attention=[*_expiring(found), *_few_places(urls)],
+        attention=[*_expiring(found), *_few_places(urls), *_will(project, repository)],
     )
 
 
@@ -158,3 +158,9 @@ def _few_places(urls: list[str]) -> list[str]:
         named = ", ".join(urls) or "none"
         return [f"the places that devices know would all go away together ({named}): sign a root that names others too"]
     return []
+
+
+def _will(project: Project, repository: Repository) -> list[str]:
+    """A new root voids the will; whoever wrote one wants another then."""
+    attention = will.state(project, repository).attention
+    return [attention] if attention else []

@@ -20,7 +20,7 @@ from heirloom.cli.output import progress, warn
 from heirloom.cli.project import Project
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import KIND_FEATURE, KIND_SECURITY, MAX_NUMBER, Manifest
-from heirloom.signing import built, endorse, ordering, source
+from heirloom.signing import built, endorse, ordering, provenance, source
 from heirloom.signing.built import BLOBS, MANIFEST, BuiltRelease
 from heirloom.signing.compiler import Compiler
 from heirloom.signing.metadata import utc_now
@@ -91,7 +91,10 @@ def build(project: Project, board: str, version: str | None = None, options: Opt
     content = compile_folder(options.app or project.app.source, model)
     _check_size(content, model)
     manifest.files = content.files
-    return _store(project, repository, manifest, content, options)
+    release = _store(project, repository, manifest, content, options)
+    if not options.dry_run:
+        provenance.keep(project, release, options.app or project.app.source, model)
+    return release
 
 
 def board_model(project: Project, board: str) -> Board:

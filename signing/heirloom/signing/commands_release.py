@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heirloom.signing.built import BuiltRelease
     from heirloom.signing.endorse import SignedRole
     from heirloom.signing.overview import Known, Verified
+    from heirloom.signing.rebuild import Rebuilt
 
 _Version = Annotated[str, typer.Argument(autocompletion=completion.versions, help="A version, as in 1.0.0.")]
 
@@ -129,7 +130,14 @@ def show_command(version: _Version, board: Boards = None) -> None:
     emit({"releases": shown}, lambda console: _show_details(console, shown))
 
 
-def verify_command(version: _Version, board: Boards = None) -> None:
+def verify_command(
+    version: _Version,
+    board: Boards = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(exists=True, metavar="DIR", help="Also build it again from this source (or tar) and compare."),
+    ] = None,
+) -> None:
     """Verify a built or published release: hashes, manifest, and the signatures as a client would."""
     from heirloom.signing.metadata import utc_now
     from heirloom.signing.overview import check, find
@@ -137,7 +145,18 @@ def verify_command(version: _Version, board: Boards = None) -> None:
     project = Project.load()
     found = find(project, version, board or _all_boards(project))
     verified = [check(project, release, utc_now()) for release in found]
-    emit({"verified": verified}, lambda console: _show_verified(console, verified))
+    rebuilt = [_rebuild(project, release, one.sha256, source) for release, one in zip(found, verified, strict=True)]
+    emit({"verified": verified, "rebuilt": rebuilt}, lambda console: _show_verified(console, verified, rebuilt))
+    for each in rebuilt:
+        if each is not None:
+            each.check()
+
+
+def _rebuild(project: Project, release: "Known", sha256: str, source: Path | None) -> "Rebuilt | None":
+    from heirloom.signing.overview import manifest
+    from heirloom.signing.rebuild import rebuild
+
+    return rebuild(project, manifest(project, release), sha256, source) if source else None
 
 
 def _all_boards(project: Project) -> list[str]:
@@ -242,8 +261,8 @@ def _show_list(console: "Console", releases: "list[Known]") -> None:
     console.print(table)
 
 
-def _show_verified(console: "Console", verified: "list[Verified]") -> None:
-    for release in verified:
+def _show_verified(console: "Console", verified: "list[Verified]", rebuilt: "list[Rebuilt | None]") -> None:
+    for release, again in zip(verified, rebuilt, strict=True):
         signed = f"{release.signatures} of {release.threshold} signatures" if release.signatures else "not signed yet"
         until = f", valid until {release.expires}" if release.expires else ""
         console.print(
@@ -251,3 +270,5 @@ def _show_verified(console: "Console", verified: "list[Verified]") -> None:
             f"{release.files} files, {signed}{until}",
             markup=False,
         )
+        if again is not None and again.is_same:
+            console.print(f"  that source gives the same {again.files} files, byte for byte", markup=False)
