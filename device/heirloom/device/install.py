@@ -98,10 +98,16 @@ def _activate(manifest: "Manifest") -> None:
         t=[heirloom_boot.TRIAL_BOOTS, heirloom_boot.TRIAL_POWER_LOSSES, heirloom_boot.ORDERLY],
         y=[manifest.epoch, manifest.sequence, manifest.floor, manifest.confirm],
         d=0,
+        # The client that verified this release runs on with it, unless the release brings one that has to prove itself.
+        h=None if _brings_client(manifest) else heirloom_boot.CHECKED,
         c=None,
         k=None,
     )
     heirloom_boot.log(f"release {manifest.version} is installed and on trial from the next boot")
+
+
+def _brings_client(manifest: "Manifest") -> bool:
+    return any(path.startswith("lib/heirloom/") for path, _, _ in manifest.files)
 
 
 def _set(**values: "Any") -> None:

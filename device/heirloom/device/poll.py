@@ -22,8 +22,8 @@ _AFTER_S = 5
 _EVERY_S = 3600
 _RETRY_S = 15
 _PATIENCE_S = 10
-_UNCHANGED = 304
-_CHANGED = 200
+UNCHANGED = 304
+CHANGED = 200
 _YEAR_2000 = 946684800
 # Free heap with which a whole check is made beside the application.
 _ROOM_BYTES = 110_000 if sys.maxsize > 1 << 32 else 56_000
@@ -48,8 +48,8 @@ async def task(tried: bool, checked: bool) -> None:
     started = time.time()
     while True:
         await asyncio.sleep(wait_s)
-        status = await _look()
-        if status == _CHANGED or (status and mode == "check" and not checked):
+        status = await look()
+        if status == CHANGED or (status and mode == "check" and not checked):
             # Whoever sits on the network can make this happen: at most one reset an hour comes of it.
             checked = _check(not mode and (not tried or time.time() - started >= every_s)) or checked
         if status and checked and mode == "check":
@@ -65,22 +65,22 @@ async def _confirm_after(seconds: int) -> None:
     heirloom_boot.confirm()
 
 
-async def _look() -> int:
-    """_UNCHANGED, _CHANGED (or never known, or expired), or 0 when nobody answers."""
+async def look() -> int:
+    """UNCHANGED, CHANGED (or never known, or expired), or 0 when nobody answers."""
     try:
         owner = heirloom_boot.client("owner").load()
         if owner.updates == "off" or not owner.network:
-            return _UNCHANGED
+            return UNCHANGED
         for wait_ms in heirloom_boot.client("network").connecting():
             await asyncio.sleep_ms(wait_ms)
         last = heirloom_boot.read_json("last")
         etag = last.get("etag", "")
         if _expired():
-            return _CHANGED
+            return CHANGED
         for url in last.get("urls") or heirloom_boot.read_json("device.json").get("urls", ()):
             status = await _ask(url, etag, owner.tls_only)
             if status:
-                return _UNCHANGED if status == _UNCHANGED else _CHANGED
+                return UNCHANGED if status == UNCHANGED else CHANGED
     except Exception as error:
         print("heirloom: poll:", error)
     finally:

@@ -14,10 +14,11 @@ _FIRST_WAIT_S = 5
 _LONGEST_WAIT_S = 600
 
 
-def before(abnormal: bool) -> None:
-    """Returns when the application may start; resets when another slot must run.
+def before(abnormal: bool, done: int) -> None:
+    """Returns when the application may start; resets when another slot must run, or the client took memory.
 
     abnormal: the device did not just power on or wake, so what lies on flash is looked at before it is trusted.
+    done: TRIED or CHECKED when the client did its work and then reset for the application to find an empty heap.
     """
     state = heirloom_boot.load()
     if state is None:
@@ -27,17 +28,31 @@ def before(abnormal: bool) -> None:
         recovery.rebuild()
         machine.reset()
     slot = heirloom_boot.choose(state)
-    mounted = heirloom_boot.exists("/app")
-    if slot and (state["t"] or abnormal or not mounted):
-        _check_slot(state, slot, mounted)
-        heirloom_boot.forget("run")
-    if not slot:
-        _recover()
-    tried = bool(state["d"] or state["s"] or (state["t"] and state["y"][3] == "check"))
-    checked = tried and check_and_install(bool(state["t"]))
-    if state["d"]:
-        heirloom_boot.change(d=0)
-    _start_poll(state, tried, checked)
+    if not done:
+        mounted = heirloom_boot.exists("/app")
+        if slot and (state["t"] or abnormal or not mounted):
+            _check_slot(state, slot, mounted)
+            heirloom_boot.forget("run")
+        if not slot:
+            _recover()
+        if state["d"] or (state["t"] and state["y"][3] == "check") or (state["s"] and _something_new()):
+            _check_and_restart(bool(state["t"]))
+    _start_poll(state, done)
+
+
+def _something_new() -> bool:
+    """For an application without an event loop, which cannot look while it runs."""
+    import asyncio
+
+    return bool(asyncio.run(heirloom_boot.client("poll").look()) == heirloom_boot.client("poll").CHANGED)
+
+
+def _check_and_restart(on_trial: bool) -> None:
+    """Checks and installs, then resets: names once interned never leave the heap, and lie between what was freed."""
+    checked = check_and_install(on_trial)
+    heirloom_boot.change(d=0, h=heirloom_boot.CHECKED if checked else heirloom_boot.TRIED)
+    heirloom_boot.orderly()
+    machine.reset()
 
 
 def _check_slot(state: "dict[str, Any]", slot: str, mounted: bool) -> None:
@@ -73,7 +88,7 @@ def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
 
     Returns whether verified, fresh metadata was reached.
     """
-    unmounted = heirloom_boot.unmount()
+    heirloom_boot.unmount()
     completed = False
     try:
         heirloom_boot.client("network").connect()
@@ -87,10 +102,6 @@ def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
     except Exception as error:  # of the client, which was loaded anew: its UpdateError is another class than ours
         print("heirloom:", error)
     heirloom_boot.forget()
-    if unmounted:
-        slot = heirloom_boot.choose(heirloom_boot.current())
-        if slot:
-            heirloom_boot.mount(slot)
     return completed
 
 
@@ -99,11 +110,12 @@ def progress(done: int, total: int) -> None:
     print(f"heirloom: {done} of {total} bytes")
 
 
-def _start_poll(state: "dict[str, Any]", tried: bool, checked: bool) -> None:
+def _start_poll(state: "dict[str, Any]", done: int) -> None:
     """Leaves the poll behind for the application's own event loop, and for one without a loop a look each second."""
     import asyncio
 
+    checked = done == heirloom_boot.CHECKED
     poll = heirloom_boot.client("poll")
-    asyncio.create_task(poll.task(tried, checked))  # noqa: RUF006 - MicroPython's loop keeps its tasks
+    asyncio.create_task(poll.task(bool(done), checked))  # noqa: RUF006 - MicroPython's loop keeps its tasks
     if state["t"]:
         heirloom_boot.watch.hook = poll.Patience(heirloom_boot.timing("alive_s", _ALIVE_S), state["y"][3], checked).tick

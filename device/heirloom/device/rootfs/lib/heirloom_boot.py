@@ -10,7 +10,7 @@ started]; y what is on trial [epoch, sequence, floor, confirm mode]; o highest c
 l floor [epoch, sequence]; r highest root version; x releases that failed [[epoch, sequence], ...];
 d 1: check and install before the application starts; s 1: the application does not run asyncio;
 n boots; c crashes of the confirmed release in a row; w [epoch, sequence] that lost power too often;
-k [epoch, sequence] the owner said yes to.
+k [epoch, sequence] the owner said yes to; h what the client did just before this start: CHECKED or TRIED.
 """
 
 import binascii
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TRIAL_BOOTS = 3
 TRIAL_POWER_LOSSES = 10
 ORDERLY, STARTED, HELD = 0, 1, 2  # the third number of a trial: only STARTED is charged at the next boot
+TRIED, CHECKED = 1, 2  # an update check was begun, and reached verified metadata
 _FAILED_KEPT = 4
 _HOME = "/heirloom/"
 _STATE = _HOME + "state"
@@ -303,7 +304,9 @@ def main(namespace: "dict[str, Any]") -> str:
     asleep = cause == getattr(machine, "DEEPSLEEP_RESET", -1)  # an RP2040 has no such cause
     power = asleep or cause == machine.PWRON_RESET
     state = load()
+    done = 0
     if state:
+        done = state.pop("h", 0)
         active = state["a"]
         begin(state, power)
         if state["t"] or not asleep:  # a battery device that wakes each minute need not wear its flash
@@ -314,7 +317,7 @@ def main(namespace: "dict[str, Any]") -> str:
             watch.start(timing("trial_timeout_s", 300))
     gc.threshold(_TIDY_BYTES)
     try:
-        client("run").before(not power)
+        client("run").before(not power, done)
     except KeyboardInterrupt:
         _hold()
         raise
