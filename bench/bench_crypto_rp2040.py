@@ -24,7 +24,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 HERE = Path(__file__).resolve().parent
 MODULES = HERE.parent / "device" / "heirloom" / "device"
-NAMES = ("comb", "comb_ed25519", "comb_p256", "der", "ed25519", "p256", "rsapss", "sha512", "sha512_viper")
+NAMES = (
+    "asn1", "comb", "comb_build", "comb_ed25519", "comb_p256", "ed25519", "ed25519_table", "p256", "p256_table",
+    "rsapss", "sha512", "sha512_viper",
+)  # fmt: skip
 FIRMWARE = Path(os.environ.get("HEIRLOOM_FIRMWARE") or Path.home() / ".cache" / "heirloom" / "firmware")
 MESSAGE = b"update" * 100
 # Where the image of the Pico W has its file system: offset, blocks of 4096 bytes.

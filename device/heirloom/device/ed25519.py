@@ -10,7 +10,7 @@ coordinates (RFC 8032, 5.1.4) are x = e f, y = g h, z = f g, t = e h, and t is n
 is going to be added is *cached* as a tuple (y + x, y - x, 2 d t, 2 z).
 """
 
-from heirloom.device.comb import MemoryTable, columns, const, inverse, invert_all, sums
+from heirloom.device.comb import MemoryTable, columns, const, inverse
 from heirloom.device.sha512 import Sha512
 
 TYPE_CHECKING = False
@@ -18,25 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
-    from heirloom.device.protocols import Buffer, Table, Update
+    from heirloom.device.protocols import Table, Update
 
     Point = tuple[int, int, int, int]
 
 ROW_LENGTH = 96  # bytes: y + x, y - x and 2 d x y of an affine point, 32 bytes each, big-endian
 
-_TEETH = const(5)
-_SPACING = const(51)  # columns of the comb: scalars below L, plus L where that makes them odd, have 254 bits
-_KEY_ROW = const(16)
+TEETH = 5
+SPACING = 51  # columns of the comb: scalars below L, plus L where that makes them odd, have 254 bits
+KEY_ROW = 16
 
 _P = const((1 << 255) - 19)
 _L = const((1 << 252) + 27742317777372353535851937790883648493)
-_2D = const(16295367250680780974490674513165176452449235426866156013048779062215315747161)
 _HALF = const((1 << 254) - 9)
-_ROOT_OF_MINUS_ONE = const(19681161376707505956807079304988542015446066515923890162744021073123829784752)
 # y of two points of order 8; of the other two it is the negative.
 _Y_OF_ORDER_8 = const(2707385501144840649318225287225658788936804267575313519463743609750303402022)
 _LOW = const((1 << 256) - 1)  # 2^256 is 38 modulo p
-_NOTHING = (0, 1, 1, 1)
+NOTHING = (0, 1, 1, 1)
 
 
 def verify(
@@ -49,7 +47,7 @@ def verify(
         signature: R and S, 64 bytes.
         feed: is called once, with a function that it calls with the message in pieces; not at all
             when the signature is refused for its form.
-        table: what `make_table` wrote for this key; without it, making one costs 0.5 s on an RP2040.
+        table: what `make_table` wrote for this key; without it, making one costs 0.55 s on an RP2040.
             With the table of another key every signature is refused.
     """
     if len(public) != 32 or len(signature) != 64:
@@ -76,46 +74,20 @@ def make_table(public: bytes, write: "Update") -> None:
 
     Raises ValueError when the key is not the canonical encoding of a point.
     """
-    x, y = _decode(public)
-    table = bytearray(ROW_LENGTH * (_KEY_ROW + 1))
-    scales = bytearray(32 * (_KEY_ROW + 1))
-    _put(table, _KEY_ROW, 0, x)
-    _put(table, _KEY_ROW, 1, y)
-    scales[32 * _KEY_ROW :] = (1).to_bytes(32, "big")
-    for row, (e, f, g, h) in sums((x, 1, 1, y), _NOTHING, _TEETH, _SPACING, _double, _cache, _negative, _add):
-        _put(table, row, 0, e * f % _P)
-        _put(table, row, 1, g * h % _P)
-        scales[32 * row : 32 * row + 32] = (f * g % _P).to_bytes(32, "big")
-    invert_all(scales, _P)
-    for row in range(_KEY_ROW + 1):
-        scale = int.from_bytes(scales[32 * row : 32 * row + 32], "big")
-        x = _get(table, row, 0) * scale % _P
-        y = _get(table, row, 1) * scale % _P
-        _put(table, row, 0, (y + x) % _P)
-        _put(table, row, 1, (y - x) % _P)
-        _put(table, row, 2, _2D * x * y % _P)
-    write(table)
+    from heirloom.device import ed25519_table
 
-
-def _put(table: bytearray, row: int, column: int, number: int) -> None:
-    start = row * ROW_LENGTH + 32 * column
-    table[start : start + 32] = number.to_bytes(32, "big")
-
-
-def _get(table: bytearray, row: int, column: int) -> int:
-    start = row * ROW_LENGTH + 32 * column
-    return int.from_bytes(table[start : start + 32], "big")
+    write(ed25519_table.make(public))
 
 
 def _memory_table(public: bytes) -> MemoryTable:
-    pieces: "list[Buffer]" = []
-    make_table(public, pieces.append)
-    return MemoryTable(pieces[0])
+    from heirloom.device import ed25519_table
+
+    return MemoryTable(ed25519_table.make(public))
 
 
 def _checked(table: "Table", public: bytes) -> "Table":
     """Raises ValueError unless the table is of this key."""
-    plus, minus, _, _ = _load(table, _KEY_ROW, _buffers())
+    plus, minus, _, _ = _load(table, KEY_ROW, _buffers())
     x = (plus - minus) * _HALF % _P
     y = (plus + minus) * _HALF % _P
     if (y | (x & 1) << 255).to_bytes(32, "little") != public:
@@ -129,27 +101,6 @@ def _acceptable(encoded: bytes) -> bool:
     return 1 < y < _P - 1 and y != _Y_OF_ORDER_8 and y != _P - _Y_OF_ORDER_8
 
 
-def _decode(encoded: bytes) -> "tuple[int, int]":
-    """Decompress a point (RFC 8032, 5.1.3). Raises ValueError when there is none."""
-    y = int.from_bytes(encoded, "little")
-    sign = y >> 255
-    y &= (1 << 255) - 1
-    u = 2 * (y * y - 1) % _P
-    v = (_2D * y * y + 2) % _P
-    v3 = v * v * v % _P
-    x = u * v3 * pow(u * v3 * v3 * v % _P, (_P - 5) >> 3, _P) % _P
-    check = v * x * x % _P
-    if check != u:
-        if check != _P - u:
-            raise ValueError("not a point of edwards25519")
-        x = x * _ROOT_OF_MINUS_ONE % _P
-    if len(encoded) != 32 or y >= _P or (sign and not x):
-        raise ValueError("not a canonical point")
-    if x & 1 != sign:
-        x = _P - x
-    return x, y
-
-
 def _encode(point: "Point") -> bytes:
     """Compress a point (RFC 8032, 5.1.2)."""
     e, f, g, h = point
@@ -161,7 +112,7 @@ def _encode(point: "Point") -> bytes:
 # time of a division; the products of such numbers are then divided.
 
 
-def _double(point: "Point") -> "Point":
+def double(point: "Point") -> "Point":
     """RFC 8032, 5.1.4, with all signs turned so that fewer operations are needed."""
     e, f, g, h = point
     p = _P
@@ -183,7 +134,7 @@ def _double(point: "Point") -> "Point":
     )
 
 
-def _add(point: "Point", cached: "Point") -> "Point":
+def add(point: "Point", cached: "Point") -> "Point":
     """RFC 8032, 5.1.4; complete, so it holds for any two points."""
     e, f, g, h = point
     plus, minus, t2d, z2 = cached
@@ -201,14 +152,8 @@ def _add(point: "Point", cached: "Point") -> "Point":
     return (e & low) + (e >> 256) * 38, d - c, d + c, (h & low) + (h >> 256) * 38
 
 
-def _cache(point: "Point") -> "Point":
-    e, f, g, h = point
-    x = e * f % _P
-    y = g * h % _P
-    return y + x, y - x, e * h % _P * _2D % _P, 2 * f * g % _P
-
-
-def _negative(cached: "Point") -> "Point":
+def negative(cached: "Point") -> "Point":
+    """The opposite of a cached point."""
     plus, minus, t2d, z2 = cached
     return minus, plus, -t2d, z2
 
@@ -233,15 +178,15 @@ def _combine(s: int, k: int, table: "Table") -> "Point":
 
     # B has order L, so s may become odd by adding L. Of A's order nothing is known: an even k is taken one
     # too high, and A added in the end.
-    s_columns = columns(s if s & 1 else s + _L, _TEETH, _SPACING)
-    k_columns = columns(k | 1, _TEETH, _SPACING, True)
+    s_columns = columns(s if s & 1 else s + _L, TEETH, SPACING)
+    k_columns = columns(k | 1, TEETH, SPACING, True)
     pairs = ((s_columns, MemoryTable(BASE)), (k_columns, table))
     buffers = _buffers()
-    total = _NOTHING
-    for i in range(_SPACING):
-        total = _double(total)
+    total = NOTHING
+    for i in range(SPACING):
+        total = double(total)
         for digits, rows in pairs:
             digit = digits[i]
             cached = _load(rows, digit & 15, buffers)
-            total = _add(total, cached if digit & 16 else _negative(cached))
-    return total if k & 1 else _add(total, _load(table, _KEY_ROW, buffers))
+            total = add(total, cached if digit & 16 else negative(cached))
+    return total if k & 1 else add(total, _load(table, KEY_ROW, buffers))

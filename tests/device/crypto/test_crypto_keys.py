@@ -1,6 +1,7 @@
 """Public keys: what is read is right, and every key has one form."""
 
 from base64 import b64encode
+from contextlib import suppress
 from itertools import chain
 from random import Random
 
@@ -74,6 +75,7 @@ def test_pem_that_is_not(run_lines: RunLines) -> None:
         pem_of(body, "RSA PUBLIC KEY", "RSA PUBLIC KEY"),
         pem_of(body, "CERTIFICATE", "CERTIFICATE"),
         pem_of(body, "PUBLIC KEY", "PRIVATE KEY"),
+        pem_of(body, "PRIVATE KEY", "PUBLIC KEY"),
         "text before\n" + pem_of(body),
         pem_of(body) + "text after\n",
         pem_of(body) * 2,
@@ -98,9 +100,29 @@ def test_pem_that_is_not(run_lines: RunLines) -> None:
     assert run_lines(lines) == ["refused"] * 2 * len(wrong)
 
 
+def tagged(tag: int, body: bytes) -> bytes:
+    length = len(body)
+    size = bytes([length]) if length < 128 else b"\x82" + length.to_bytes(2, "big")
+    return bytes([tag]) + (b"\x81" + bytes([length]) if 128 <= length < 256 else size) + body
+
+
+def written(answer: str) -> bytes:
+    """An answer as SubjectPublicKeyInfo, by the book."""
+    kind, material = answer.split()
+    if kind == "rsa":
+        integers = [
+            tagged(2, n.to_bytes(n.bit_length() // 8 + 1, "big")) for n in (int(x, 16) for x in material.split(":"))
+        ]
+        algorithm, key = bytes.fromhex("06092a864886f70d0101010500"), tagged(0x30, b"".join(integers))
+    else:
+        algorithm = bytes.fromhex("06032b6570" if kind == "ed25519" else "06072a8648ce3d020106082a8648ce3d030107")
+        key = bytes.fromhex(material)
+    return tagged(0x30, tagged(0x30, algorithm) + tagged(3, b"\0" + key))
+
+
 @pytest.mark.parametrize("key", KEYS[:3], ids=["ed25519", "p256", "rsa"])
 def test_changed_keys_have_one_form(run_lines: RunLines, key: object) -> None:
-    """Change, remove or add a byte anywhere: it is refused, or OpenSSL reads the same and writes it back as it was."""
+    """Change, remove or add a byte anywhere: it is refused, or it is another key written in the one right way."""
     data = in_der(key)
     random = Random(7)
     places = range(len(data)) if len(data) < 100 else [*range(40), *range(len(data) - 12, len(data))]
@@ -114,14 +136,10 @@ def test_changed_keys_have_one_form(run_lines: RunLines, key: object) -> None:
         if answer == "refused":
             continue
         accepted += 1
-        try:
-            found = load_der_public_key(case)
-        except ValueError:
-            # Numbers that are no key are the verifier's to refuse: here only the form counts.
-            assert answer.startswith(("p256 ", "rsa ")), (case.hex(), answer)
-            continue
-        assert answer == answer_for(found)
-        assert in_der(found) == case
+        assert written(answer) == case
+        # Numbers that are no key are the verifier's to refuse: here only the form counts.
+        with suppress(ValueError):
+            assert in_der(load_der_public_key(case)) == case
     assert accepted > 10  # in the key itself any bit may be another
     assert accepted < len(cases) / 2
 
