@@ -13,11 +13,15 @@ from tuf.api.metadata import Metadata
 from tuf.ngclient.updater import Updater
 
 from heirloom.cli.project import Project
+from heirloom.server.will_open import Opening
 from heirloom.signing import keyfile, roles
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.metadata import file_name, next_role, sign, to_bytes, utc_now
+from heirloom.signing.passphrases import Passphrases
 from heirloom.signing.repository import Repository
-from heirloom.signing.will import state
+from heirloom.signing.will import sealed, state
+from heirloom.signing.will.opening import Answers
+from heirloom.signing.will.shares import join, read
 
 NEW_PLACES = ["https://friends.example.org/weather/", "https://foundation.example.net/weather/"]
 ANSWERS = ["--maker", "Friends of Weather", "--contact", "hello@friends.example.org"]
@@ -92,7 +96,8 @@ def test_clients_with_the_old_root_follow_and_take_releases_of_the_successors(
     stable = old_client(tmp_path / "client", serve_project, first)
     before = {board: stable(board) for board in (PICO, ESP)}
     old = Repository(project.repository)
-    old_keys = {*old.root().signed.keys, *(old.targets().signed.delegations or pytest.fail()).keys}
+    assert old.targets().signed.delegations is not None
+    old_keys = {*old.root().signed.keys, *old.targets().signed.delegations.keys}
 
     ran = heirloom("will", "open", *words(shares[:2]), *ANSWERS, "--yes")
     assert ran.code == 0, ran.err
@@ -137,7 +142,7 @@ def test_successors_in_two_places_sign_one_after_the_other(
     assert again.code == 2, "nobody agreed"
     ran = heirloom("will", "open", "--yes")
     assert ran.code == 1
-    assert "timestamp-3" in ran.err  # all have signed; the online keys are with eva
+    assert "snapshot-3" in ran.err  # all have signed; the online keys are with eva
     monkeypatch.setenv("HEIRLOOM_KEYS", str(successors / "eva"))
     ran = heirloom("will", "open", "--yes")
     assert ran.code == 0, ran.err
@@ -163,9 +168,6 @@ def test_shares_without_a_successor_publish_nothing(
 def test_the_unsealed_root_alone_is_refused_by_clients(
     project: Project, shares: list[Path], meeting: Path, heirloom: Heirloom, serve_project: str, tmp_path: Path
 ) -> None:
-    from heirloom.signing.will import sealed
-    from heirloom.signing.will.shares import join, read
-
     first = (project.repository / "metadata/1.root.json").read_bytes()
     live = state(project).live
     assert live is not None
@@ -189,8 +191,6 @@ def test_too_few_shares_change_nothing(
 def test_shares_come_by_file_descriptor_too(
     project: Project, shares: list[Path], meeting: Path, heirloom: Heirloom, tmp_path: Path
 ) -> None:
-    from heirloom.signing.will.shares import read
-
     typed = tmp_path / "typed"
     typed.write_text("".join(f"{read(path).words}\n" for path in shares[:2]))
     with typed.open() as stream:
@@ -220,20 +220,14 @@ def test_a_void_will_is_refused_with_the_reason_and_status_insists_on_a_new_one(
 def test_an_opening_that_was_cut_short_after_publishing_is_completed(
     project: Project, shares: list[Path], meeting: Path, heirloom: Heirloom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from heirloom.server.will_open import Opening
-
     def killed(self: Opening, found: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(Opening, "_update_project", killed)
+        opening = Opening(project, Passphrases())
+        opening.begin(opening.will(None), [read(path) for path in shares], Answers(PLACES, "us", "us@example.org"))
         with pytest.raises(KeyboardInterrupt):
-            from heirloom.signing.passphrases import Passphrases
-            from heirloom.signing.will.opening import Answers
-            from heirloom.signing.will.shares import read
-
-            opening = Opening(project, Passphrases())
-            opening.begin(opening.will(None), [read(path) for path in shares], Answers(PLACES, "us", "us@example.org"))
             opening.go_on()
     assert Repository(project.repository).root().signed.version == 3
     assert heirloom("will", "open", "--yes").code == 0

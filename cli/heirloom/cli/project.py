@@ -41,6 +41,8 @@ class App:
         keep: Paths of /app that the application writes.
         confirm: "check", "app", or a number of seconds.
         install: "reboot" or "background".
+        escrow: Where the sources lie for successors, as in "with the notary Smith"; an archive then says so and leaves
+            them out.
     """
 
     source: Path
@@ -48,6 +50,7 @@ class App:
     keep: list[str] = field(default_factory=list)
     confirm: str | int = "check"
     install: str = "reboot"
+    escrow: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def _product(table: Table) -> Product:
 
 
 def _app(table: Table, root: Path) -> App:
-    table.only("source", "version", "keep", "confirm", "install")
+    table.only("source", "version", "keep", "confirm", "install", "escrow")
     confirm = table.text_or_number("confirm", "check")
     if confirm not in _CONFIRM and not (isinstance(confirm, int) and confirm > 0):
         raise wrong(table.path, f'[app] confirm is {confirm!r}; it must be "check", "app" or a number of seconds')
@@ -207,6 +210,7 @@ def _app(table: Table, root: Path) -> App:
         keep=table.strings("keep"),
         confirm=confirm,
         install=install,
+        escrow=table.text("escrow"),
     )
 
 

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heirloom.cli.errors import UsageError
 from heirloom.cli.groups import group
 from heirloom.cli.output import emit
 from heirloom.cli.project import Project
-from heirloom.server import will_commands
+from heirloom.server import archive_commands, commands_ceremony, will_commands
 from heirloom.signing import completion
 from heirloom.signing.options import Boards, DryRun, PassphraseFd
 
@@ -24,11 +25,13 @@ def register(app: typer.Typer) -> None:
     channel = group(app, "channel", "Say which release each channel serves.")
     channel.command("set")(channel_set_command)
     channel.command("show")(channel_show_command)
+    commands_ceremony.register(group(app, "ceremony", "Ceremonies: people who change keys and roles together."))
     app.command("status")(status_command)
     app.command("serve")(serve_command)
     app.command("renew")(renew_command)
     app.command("get")(get_command)
     will_commands.register(app)
+    archive_commands.register(app)
 
 
 def publish_command(
@@ -37,6 +40,18 @@ def publish_command(
     channel: Annotated[
         str | None, typer.Option(metavar="CHANNEL", help="Point this channel to it in the same step.")
     ] = None,
+    stage: Annotated[
+        Path | None,
+        typer.Option(
+            "--stage",
+            metavar="FOLDER",
+            help="Only put it into this new folder, to upload to where the online keys are; needs no keys.",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Publish what arrived in this folder, made by --stage."),
+    ] = None,
     passphrase_fd: PassphraseFd = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -44,9 +59,16 @@ def publish_command(
 
     Run again, it completes what was cut short.
     """
-    from heirloom.server import report
+    from heirloom.server import report, staging
 
+    if stage is not None:
+        if channel or source:
+            raise UsageError("--stage goes with neither --channel nor --from", "say those where it is published")
+        report.staged(staging.stage(Project.load(), version, board or (), stage, dry_run=dry_run))
+        return
     publisher = _publisher(passphrase_fd, dry_run=dry_run)
+    if source is not None:
+        publisher.project = staging.staged_project(publisher.project, source)
     report.published(publisher.publish(version, board or (), channel))
 
 
