@@ -72,13 +72,16 @@ def status(console: "Console", found: "Status") -> None:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    for role in found.roles:
+    for role in sorted(found.roles, key=lambda role: role.expires):
         expires = f"{role.expires:%Y-%m-%d %H:%M} UTC"
         table.add_row(role.role, str(role.version), _STATES[role.state], expires, escape(role.renew))
     console.print(table)
     for board in found.boards:
         pointers = ", ".join(f"{channel} {version}" for channel, version in board.channels.items())
         console.print(f"\n{board.board}: {pointers or 'no channel points anywhere yet'}", markup=False)
+    for one in found.ceremonies:
+        waiting = f"waits for {', '.join(one.waiting)}" if one.waiting else "complete: `heirloom ceremony finish`"
+        console.print(f"\nCeremony {one.ceremony}: {one.problem or waiting}", markup=False, soft_wrap=True)
     for line in found.attention:
         console.print(f"\n[yellow]attention[/] {escape(line)}")
 

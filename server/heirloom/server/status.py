@@ -5,6 +5,8 @@ from datetime import datetime
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
+from heirloom.server import calendar
+from heirloom.server.calendar import OpenCeremony
 from heirloom.signing import places, roles, verify, will
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.metadata import URLS, AnyMetadata
@@ -28,6 +30,10 @@ class RoleStatus:
         threshold: Signatures that a new version needs.
         keys_here: Names of its keys whose private half is on this machine.
         renew: What to do to renew it.
+        holders: Who can sign for it.
+        command: That renews it, or begins to.
+        boards: Whose devices stop updating when it expires.
+        breaks: What happens then.
     """
 
     role: str
@@ -37,6 +43,10 @@ class RoleStatus:
     threshold: int
     keys_here: list[str]
     renew: str
+    holders: list[str]
+    command: str
+    boards: list[str]
+    breaks: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class Status:
     """The state of a repository.
 
     Attributes:
+        ceremonies: Those that wait.
         attention: One sentence for each thing that a person should look at.
     """
 
@@ -65,6 +76,7 @@ class Status:
     urls: list[str]
     roles: list[RoleStatus]
     boards: list[BoardStatus]
+    ceremonies: list[OpenCeremony]
     attention: list[str]
 
 
@@ -78,13 +90,15 @@ def read(project: Project, now: datetime) -> Status:
     repository = Repository(project.repository, store.anchor())
     names = [roles.ROOT, roles.TARGETS, *verify.delegated_roles(repository.targets()), roles.SNAPSHOT, roles.TIMESTAMP]
     found = [_role(project, store, repository, name, now) for name in names]
+    waiting = calendar.ceremonies(project, repository)
     urls = [str(url) for url in repository.root().signed.unrecognized_fields.get(URLS, [])]
     return Status(
         product=project.product.name,
         urls=urls,
         roles=found,
         boards=[_board(repository, board) for board in repository.boards()],
-        attention=[*_expiring(found), *_few_places(urls), *_will(project, repository)],
+        ceremonies=waiting,
+        attention=[*_expiring(found), *_few_places(urls), *calendar.stuck(waiting), *_will(project, repository)],
     )
 
 
@@ -92,6 +106,7 @@ def _role(project: Project, store: KeyStore, repository: Repository, name: str, 
     metadata = repository.trusted.role(name)
     threshold = _threshold(repository, name)
     here = _keys_here(project, store, name)
+    holders, boards = calendar.holders(repository, project, store, name), repository.boards()
     return RoleStatus(
         role=name,
         version=metadata.signed.version,
@@ -99,7 +114,11 @@ def _role(project: Project, store: KeyStore, repository: Repository, name: str, 
         state=_state(metadata, name, now),
         threshold=threshold,
         keys_here=here,
-        renew=_renew(name, threshold, here, project.signing.get(name, [])),
+        renew=_renew(name, threshold, here, holders),
+        holders=holders,
+        command=calendar.command(name),
+        boards=calendar.affected(name, boards),
+        breaks=calendar.breaks(name, boards),
     )
 
 
@@ -127,10 +146,9 @@ def _keys_here(project: Project, store: KeyStore, role: str) -> list[str]:
     return here
 
 
-def _renew(role: str, threshold: int, here: list[str], uris: list[str]) -> str:
+def _renew(role: str, threshold: int, here: list[str], holders: list[str]) -> str:
     if not roles.rule(role).online:
-        named = ", ".join(uri.partition(":")[2] for uri in uris) or "its keys"
-        return f"{threshold} of {named} must sign a new version"
+        return f"{threshold} of {', '.join(holders)} must sign a new version"
     if here:
         return "`heirloom renew` here, or a running `heirloom serve`"
     return "`heirloom renew` where its key is"
@@ -144,7 +162,8 @@ def _board(repository: Repository, board: str) -> BoardStatus:
 def _expiring(found: list[RoleStatus]) -> list[str]:
     verbs = {SOON: "expires", EXPIRED: "expired"}
     return [
-        f"{role.role} {verbs[role.state]} on {role.expires:%Y-%m-%d %H:%M} UTC: {role.renew}"
+        f"{role.role} {verbs[role.state]} on {role.expires:%Y-%m-%d %H:%M} UTC: {role.renew}, or {role.breaks}; "
+        f"`{role.command}`"
         for role in found
         if role.state in verbs
     ]

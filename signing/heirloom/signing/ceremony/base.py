@@ -56,7 +56,7 @@ def of_repository(repository: Repository) -> Base:
         HeirloomError: The repository does not verify.
     """
     trusted = repository.trusted
-    offline = [role for role in trusted.delegated if not roles.rule(role).online]
+    offline = [role for role in verify.delegated_roles(trusted.targets) if not roles.rule(role).online]
     versions = {role: trusted.role(role).signed.version for role in (roles.ROOT, roles.TARGETS, *offline)}
     digests = {role: (number, None) for role, number in versions.items()}
     return _establish(repository.read, repository.anchor, digests)
