@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import CONFIRMED, World
+from e2e_world import CONFIRMED, World
 from flash_files import filesystem_of, list_files, read_file, with_file
 
 from heirloom.cli.errors import HeirloomError

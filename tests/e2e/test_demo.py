@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from heirloom.cli.main import run
+from heirloom.hil.demo import command
 from heirloom.hil.demo.narrator import Narrator
 
 PROGRAM = "from heirloom.cli.main import main; main()"
@@ -19,8 +20,8 @@ CLAIMS_AT_LEAST = 20
 def test_every_claim_of_the_demo_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "kept"
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    command = [sys.executable, "-c", PROGRAM, "demo", "--json", "--keep", str(kept)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=220)
+    argv = [sys.executable, "-c", PROGRAM, "demo", "--json", "--keep", str(kept)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=220)
     story = json.loads(done.stdout)
     assert story["failed"] == []
     assert story["ok"] is True
@@ -38,6 +39,12 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture
     (tmp_path / "something").touch()
     assert run(["demo", "--keep", str(tmp_path)]) == 2
     assert "is not an empty folder" in capfd.readouterr().err
+
+
+def test_a_failed_claim_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command, "_tell", lambda *_, **__: {"ok": False, "failed": ["a claim"]})
+    assert run(["demo", "--json"]) == 1
+    assert json.loads(capfd.readouterr().out)["failed"] == ["a claim"]
 
 
 def test_a_claim_that_does_not_hold_is_told() -> None:

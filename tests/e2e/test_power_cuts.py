@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import CONFIRMED, World
+from e2e_world import CONFIRMED, World
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.hil.demo.steps import Unit

@@ -1,7 +1,7 @@
 """The REPL is not a boot: tools that hold a device there spend nothing of a trial."""
 
 import pytest
-from conftest import NewUnit, World
+from e2e_world import NewUnit, World
 
 from heirloom.hil.demo.steps import Unit
 

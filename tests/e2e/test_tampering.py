@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from conftest import CONFIRMED, NewUnit, World
+from e2e_world import CONFIRMED, NewUnit, World
 
 from heirloom.hil.demo.attacker import tamper
 from heirloom.hil.demo.steps import BOARD

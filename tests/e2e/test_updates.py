@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import CONFIRMED, STARTING, NewUnit, World
+from e2e_world import CONFIRMED, STARTING, NewUnit, World
 
 from heirloom.hil.demo.steps import Unit
 
