@@ -151,6 +151,9 @@ SHAPES = [
 ]
 
 
+AT_WORK = [releases_to_rsa, online_keys, stolen_releases_key]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_everybody_follows(scene: Scene, shape, _board_of_old: Board, url: str, tmp_path: Path) -> None:  # noqa: PT019
     before, fresh = scene.reader("before"), scene.reader("fresh")
@@ -163,10 +166,10 @@ def test_everybody_follows(scene: Scene, shape, _board_of_old: Board, url: str, 
     assert (_board_of_old.folder / "root.json").read_bytes() == scene.repository.read(
         f"{scene.repository.root().signed.version}.root.json"
     )
-    # Work goes on with the keys that heirloom.toml names now.
-    scene.publish("1.1.0")
-    assert before.stable() != manifest
-    assert _board_of_old.stable() == ""
+    if shape in AT_WORK:  # work goes on with the keys that heirloom.toml names now
+        scene.publish("1.1.0")
+        assert before.stable() != manifest
+        assert _board_of_old.stable() == ""
     shown = scene.heirloom("ceremony", "status")["ceremonies"]
     assert [one["state"] for one in shown] == ["finished"]
 

@@ -153,7 +153,7 @@ def test_killed_at_every_step(project: Project, tmp_path: Path) -> None:
     steps = in_child(finish, Steps(project.root))
     assert steps is not None
     # What a reader can see changes only by these; of the steps between them, some.
-    cuts = [n for n, name in enumerate(steps) if name in ("replace", "rename", "link") or n % 25 == 0]
+    cuts = [n for n, name in enumerate(steps) if name in ("replace", "rename", "link") or n % 60 == 0]
     seen = set()
     for number in cuts:
         shutil.rmtree(project.root)

@@ -24,7 +24,7 @@ from heirloom.signing.ceremony.holders import names_in
 from heirloom.signing.ceremony.proposal import Proposal
 from heirloom.signing.ceremony.quorum import Need, needs, useful, verifies
 from heirloom.signing.ceremony.wishes import Wishes
-from heirloom.signing.metadata import AnyMetadata, parse, parse_file_name, time_text, to_bytes
+from heirloom.signing.metadata import SIGNED_AT, AnyMetadata, parse, parse_file_name, time_text, to_bytes
 from heirloom.signing.repository import Repository
 
 _ID_DIGITS = 8
@@ -112,6 +112,10 @@ class Ceremony:
                     f"{name} of ceremony {self.short_id} expired on {time_text(metadata.signed.expires)}",
                     "abort it and start again",
                 )
+            # Devices raise their lower bound of time by it: one from the future would lock them out.
+            stated = metadata.signed.unrecognized_fields.get(SIGNED_AT)
+            if not isinstance(stated, str) or stated > time_text(now + _CLOCKS):
+                raise HeirloomError(f"{name} states {stated} as the time of its signing", "check the clock")
         if self.proposal.created > time_text(now + _CLOCKS):
             raise HeirloomError(
                 f"the ceremony was started in the future, at {self.proposal.created}", "check the clock"

@@ -47,7 +47,8 @@ def difference(base: Base, documents: Mapping[str, _AnyRole]) -> list[Change]:
 class _Words:
     def __init__(self, base: Base, documents: Mapping[str, _AnyRole]) -> None:
         self.base = base
-        self.documents = {parse_file_name(name)[1]: metadata for name, metadata in documents.items()}
+        found = {parse_file_name(name)[1]: metadata for name, metadata in documents.items()}
+        self.documents = dict(sorted(found.items(), key=lambda item: (item[0] not in roles.TOP_LEVEL, item[0])))
         proposed = [names for metadata in self.documents.values() for names in names_in(metadata).items()]
         # A name that people have signed counts more than one that is only proposed.
         self.names = {**base.known, **dict(proposed), **base.names()}
@@ -163,8 +164,17 @@ class _Words:
             if before.get(path) != after.get(path):
                 verb = "adds" if path not in before else "removes" if path not in after else "changes"
                 yield Change(role, "content", f"{role} {verb} {path}")
+        yield from self._deeper(role, metadata.signed)
         if current and before == after and role != roles.TARGETS:
             yield Change(role, "renewed", f"{role} lists the same {len(after)} releases as before")
+
+    def _deeper(self, role: str, signed: Targets) -> Iterator[Change]:
+        """Delegations below a board's role."""
+        current = self.base.current(role)
+        before = current.signed.delegations if current and isinstance(current.signed, Targets) else None
+        if role != roles.TARGETS and before != signed.delegations:
+            now = signed.delegations.to_dict() if signed.delegations else "nobody"
+            yield Change(role, "field", f"{role} delegates to {now}")
 
     def _validity(self, role: str, metadata: _AnyRole) -> Iterator[Change]:
         current = self.base.current(role)
@@ -173,7 +183,8 @@ class _Words:
         days = (signed.expires - current.signed.expires).days if current else 0
         shorter = " (EARLIER than before)" if days < 0 else ""
         name = file_name(role, signed.version)
-        yield Change(role, "expires", f"{name} is valid until {signed.expires:%Y-%m-%d}{until}{shorter}")
+        said = signed.unrecognized_fields.get(SIGNED_AT)
+        yield Change(role, "expires", f"{name} is valid until {signed.expires:%Y-%m-%d}{until}{shorter}; signed {said}")
 
 
 def _delegated(targets: Targets) -> Mapping[str, DelegatedRole]:
