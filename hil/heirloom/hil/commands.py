@@ -10,6 +10,7 @@ from heirloom.cli.groups import group
 from heirloom.cli.output import confirm, emit, note, progress
 from heirloom.cli.project import Project
 from heirloom.hil.demo.command import demo
+from heirloom.signing.options import PassphraseFd
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +24,8 @@ def register(app: typer.Typer) -> None:
     device.command("shell")(shell_command)
     device.command("status")(status_command)
     device.command("log")(log_command)
+    will = group(app, "will", "The will: the hand-over to successors, signed ahead and sealed.")
+    will.command("rehearse")(rehearse_command)
 
 
 def _complete_device() -> list[str]:
@@ -143,6 +146,31 @@ def log_command(name: _Name, timeout: _Timeout = 20.0) -> None:
     with devices.open_device(Project.load(), name) as device:
         found = devices.log(device, timeout)
     emit(found, lambda console: console.print(f"{found['console']}\n{found['device']}", markup=False))
+
+
+def rehearse_command(
+    share: Annotated[list[Path], typer.Option(exists=True, metavar="FILE", help="A trustee's share; repeat.")],
+    will: Annotated[
+        Path | None, typer.Option(exists=True, metavar="FILE", help="The will. Default: the live one of the project.")
+    ] = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Open the will in a copy and let a simulated device follow: would it work? Nothing of it stays.
+
+    It takes as many shares and successors' keys as the opening itself.
+    """
+    from heirloom.hil.rehearsal import rehearse
+
+    rehearsed = rehearse(Project.load(), share, will, passphrase_fd)
+    emit(
+        rehearsed,
+        lambda console: console.print(
+            f"The will works: a {rehearsed.board} that trusted root {rehearsed.before} follows to root {rehearsed.root}"
+            f" and runs {rehearsed.release}. Nothing was published, and the copy is gone.",
+            markup=False,
+            soft_wrap=True,
+        ),
+    )
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
