@@ -7,6 +7,7 @@ import pytest
 
 from heirloom.device.manifest import Manifest
 
+HEAP = "160k"  # unless the script says that it needs more for itself
 SCRIPTS = Path(__file__).resolve().parent / "on_device"
 # Those take arguments: other tests call them.
 _CALLED_BY_OTHERS = {"prelude"}
@@ -24,7 +25,8 @@ def _functions() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("module", "function"), _functions(), ids=lambda value: value)
 def test_on_micropython(module: str, function: str, on_device) -> None:
-    on_device(module, function)
+    heap = re.match(r"# heap: (\w+)", (SCRIPTS / f"{module}.py").read_text())
+    on_device(module, function, heap=heap[1] if heap else HEAP)
 
 
 def test_the_largest_release_costs_little_memory(on_device, tmp_path: Path) -> None:
