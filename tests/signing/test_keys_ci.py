@@ -162,7 +162,7 @@ def test_a_field_of_another_shape_marks_nothing(product: Product, field: object)
     targets = product.repository.targets()
     targets.signed.unrecognized_fields[ci.CI_KEYS] = field
     assert ci.marked(targets.signed) == frozenset()
-    ci.check(targets)
+    ci.check(targets.signed)
 
 
 def test_the_rule_is_for_releases_roles_only() -> None:
@@ -321,3 +321,22 @@ def test_no_secret_is_in_what_a_project_commits(product: Product, heirloom: Prog
     for path in files:
         assert private not in path.read_bytes()
         assert b"PRIVATE KEY" not in path.read_bytes()
+
+
+def test_a_ceremony_that_adds_a_ci_key_asks_for_two_signatures(
+    product: Product, heirloom: Program, machine: CryptoSigner
+) -> None:
+    assert heirloom("key", "import", "env:RELEASE_KEY", "--name", "pipeline", "--ci").code == 0
+    ran = heirloom("ceremony", "start", "--add-key", f"{RELEASES}=pipeline", "--threshold", f"{RELEASES}=1")
+    assert ran.code == 1
+    assert "so that no machine alone releases anything" in ran.err
+    ran = heirloom("ceremony", "start", "--add-key", f"{RELEASES}=pipeline", "--yes")
+    assert ran.code == 0, ran.err
+    assert heirloom("ceremony", "sign", "--yes").code == 0
+    assert heirloom("ceremony", "finish", "--yes").code == 0
+    targets = product.repository.targets().signed
+    assert targets.get_delegated_role(RELEASES).threshold == 2
+    assert ci.marked(targets) == {machine.public_key.keyid}
+    product.build("1.0.0")
+    ran = heirloom("release", "sign", "1.0.0", "--board", BOARD, "--key", "pipeline")
+    assert "signed by 1 of 2" in ran.out

@@ -6,7 +6,7 @@ The targets role says which of its keys are such: its holders decide it, and eve
 
 from collections.abc import Iterable
 
-from tuf.api.metadata import Metadata, Targets
+from tuf.api.metadata import Targets
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.signing import roles
@@ -33,15 +33,15 @@ def least_threshold(role: str, keyids: Iterable[str], ci_keys: Iterable[str]) ->
     return THRESHOLD if has_one else 1
 
 
-def check(targets: Metadata[Targets]) -> None:
+def check(targets: Targets) -> None:
     """Hold the roles that targets delegates to against the rule.
 
     Raises:
         HeirloomError: A machine alone could sign releases; names the role.
     """
-    delegations = targets.signed.delegations
-    ci_keys = marked(targets.signed)
-    for name, role in (delegations.roles or {}).items() if delegations else ():
+    delegated = targets.delegations.roles if targets.delegations else None
+    ci_keys = marked(targets)
+    for name, role in (delegated or {}).items():
         least = least_threshold(name, role.keyids, ci_keys)
         if role.threshold < least:
             raise HeirloomError(

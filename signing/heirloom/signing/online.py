@@ -125,7 +125,7 @@ def _verify(before: verify.Trusted, changed: Mapping[str, bytes], now: datetime)
     targets = before.targets
     if roles.TARGETS in files:
         targets = _changed_role(roles.TARGETS, files.pop(roles.TARGETS), before.targets, root, now)
-        ci.check(targets)
+        ci.check(targets.signed)
     delegated = {}
     for role in verify.delegated_roles(targets):
         current = before.delegated.get(role)

@@ -26,7 +26,6 @@ _MODULES = {
     "env": "environment",
 }
 SCHEMES = tuple(_MODULES)
-_CI_SCHEMES = ("awskms", "gcpkms", "azurekms", "hv", "env")
 
 
 class Backend(ABC):
@@ -43,7 +42,7 @@ class Backend(ABC):
     extra: ClassVar[str] = ""
 
     def missing(self, uri: str) -> str | None:
-        """Why the key cannot be used on this machine, or None. Quick: asks no person and no network."""
+        """Why the key cannot be used on this machine, or None. Quick, and asks nobody for a secret."""
         if self.extra and (absent := extras.missing(self.extra)):
             return f"{self.where} needs {absent[0]}, which is not installed"
         return self.unreachable(uri)
@@ -156,11 +155,6 @@ def backend(uri: str) -> Backend:
 def is_backend(uri: str) -> bool:
     """Whether the key is none of our files."""
     return uri.partition(":")[0] in _MODULES
-
-
-def is_automatic(uri: str) -> bool:
-    """Whether such a key can sign with no person present, as in CI."""
-    return uri.partition(":")[0] in _CI_SCHEMES
 
 
 def fetch(uri: str, secrets: SecretsHandler) -> tuple[str, SSlibKey]:

@@ -10,14 +10,13 @@ from datetime import datetime
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 
 from heirloom.cli.errors import HeirloomError, UsageError
-from heirloom.signing import places, roles
+from heirloom.signing import ci, places, roles
 from heirloom.signing.ceremony.base import Base
 from heirloom.signing.ceremony.holders import HOLDERS, check_distinct, keys_of, names_in
 from heirloom.signing.ceremony.wishes import Handover, NewKey, Wishes
 from heirloom.signing.metadata import EPOCH, MAKER, SIGNED_AT, URLS, AnyMetadata, file_name, first_role, next_role
 from heirloom.signing.repository import epoch_of
 
-_CI_THRESHOLD = 2
 Documents = dict[str, Metadata[Root] | Metadata[Targets]]
 
 
@@ -108,9 +107,12 @@ class _Book:
             raise UsageError(f"{role} has the key of {key.holder} already")
         self.delegator(role).add_key(key.public, role)
         # A machine alone must not be able to release (DESIGN 4).
-        if key.ci and role.startswith(roles.RELEASES_PREFIX):
+        if role.startswith(roles.RELEASES_PREFIX):
+            if key.ci:
+                ci.mark(self.targets.signed, key.public.keyid)
             delegated = self.delegator(role).get_delegated_role(role)
-            delegated.threshold = max(delegated.threshold, _CI_THRESHOLD)
+            least = ci.least_threshold(role, delegated.keyids, ci.marked(self.targets.signed))
+            delegated.threshold = max(delegated.threshold, least)
 
     def _remove(self, role: str, keyid: str) -> None:
         self._need(role)
@@ -233,6 +235,7 @@ def check_roles(root: Root, targets: Targets, names: Mapping[str, str]) -> None:
         HeirloomError: Names the role.
     """
     delegated = targets.delegations.roles or {} if targets.delegations else {}
+    ci.check(targets)
     for role in (*roles.TOP_LEVEL, *delegated):
         delegator: Root | Targets = root if role in roles.TOP_LEVEL else targets
         keys = keys_of(delegator, role)
