@@ -39,7 +39,6 @@ class Places:
         self.versions: "dict[str, int]" = {}  # of the metadata that was verified with what came from here
         self._at = 0
         self._proven = False  # the current place has delivered something
-        self._compressed = False  # the current place has delivered a NAME.z
         self._chunk = bytearray(_CHUNK_BYTES)
         self._view = memoryview(self._chunk)
 
@@ -53,7 +52,7 @@ class Places:
     def next(self) -> None:
         """Turns to the next place, because what the current one delivered was refused."""
         self._at = (self._at + 1) % len(self._urls)
-        self._proven = self._compressed = False
+        self._proven = False
 
     def fetch(self, name: str, _limit: int, sink: "Sink", etag: "Optional[str]" = None) -> "Optional[str]":
         """Fetches the metadata file `name`; see protocols.Fetcher. The sink refuses what is over the limit."""
@@ -103,13 +102,12 @@ class Places:
         if etag[:1] != "p":
             try:
                 response = self._get(path + ".z", 0, etag[1:])
-                self._compressed = True
                 if response.status == 304:
                     return None
                 if self._inflate(response, sink):
                     return "z" + response.etag
             except UpdateError as error:
-                if error.code != E_NOT_FOUND or self._compressed:
+                if error.code != E_NOT_FOUND:  # a copy made without the twins is as good
                     raise
         response = self._get(path, 0, etag[1:] if etag[:1] == "p" else "")
         if response.status == 304:
