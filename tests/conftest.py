@@ -3,9 +3,11 @@
 import itertools
 import os
 import shutil
+import subprocess
 import sysconfig
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,17 @@ def firmware_unavailable_reason() -> str | None:
 def qemu_unavailable_reason(machine: str) -> str | None:
     """`machine` is "xtensa" (ESP32) or "riscv32" (ESP32-C3)."""
     return None if program(f"qemu-system-{machine}") else f"no `qemu-system-{machine}` with the ESP32 machines on PATH"
+
+
+def softhsm_unavailable_reason() -> str | None:
+    if shutil.which("softhsm2-util") is None or _softhsm_module() is None:
+        return "no SoftHSM: apt install softhsm2"
+    return None if find_spec("pkcs11") else "no python-pkcs11: pip install 'heirloom-ota[hsm]'"
+
+
+def _softhsm_module() -> Path | None:
+    places = [Path("/usr/lib/softhsm"), *Path("/usr/lib").glob("*/softhsm")]
+    return next((module for place in places if (module := place / "libsofthsm2.so").is_file()), None)
 
 
 def source_unavailable_reason() -> str | None:
@@ -89,6 +102,47 @@ def source_tree() -> Path:
     """The root of the source tree."""
     _skip_unless_available(source_unavailable_reason())
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def _softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The PKCS#11 module of SoftHSM, which reads its configuration once in a process."""
+    _skip_unless_available(softhsm_unavailable_reason())
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    (folder / "conf").write_text(
+        f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOFTHSM2_CONF", str(folder / "conf"))
+        yield str(_softhsm_module())
+
+
+@pytest.fixture
+def new_token(_softhsm: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Makes a PKCS#11 token with the PIN 135790, and gives its label."""
+    import pkcs11
+
+    monkeypatch.setenv("PYKCS11LIB", _softhsm)
+
+    def make() -> str:
+        label = f"token {next(_NUMBERS)}"
+        command = [
+            "softhsm2-util",
+            "--init-token",
+            "--free",
+            "--label",
+            label,
+            "--pin",
+            "135790",
+            "--so-pin",
+            "97531086",
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+        pkcs11.lib(_softhsm).reinitialize()
+        return label
+
+    return make
 
 
 def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:

@@ -2,18 +2,14 @@
 
 import json
 import os
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from keys_roles import hold, name_keys
 from signing_product import BOARD, Product, Program
 
-from heirloom.cli import extras
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.signing import endorse
 from heirloom.signing.backends import token as token_module
@@ -21,61 +17,9 @@ from heirloom.signing.keys import public_of, role_signers, signer_of
 from heirloom.signing.metadata import utc_now
 from heirloom.signing.passphrases import Passphrases
 
+NewToken = Callable[[], str]
 RELEASES = f"releases-{BOARD}"
-PIN = "135790"
-_PLACES = (
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
-)
-
-
-def softhsm_module() -> Path | None:
-    return next((Path(place) for place in _PLACES if Path(place).is_file()), None)
-
-
-def softhsm_unavailable_reason() -> str | None:
-    if shutil.which("softhsm2-util") is None or softhsm_module() is None:
-        return "no SoftHSM: apt install softhsm2"
-    return "no python-pkcs11: pip install 'heirloom-ota[hsm]'" if extras.missing("hsm") else None
-
-
-@dataclass
-class Tokens:
-    """The tokens of this process: the module reads its configuration once."""
-
-    count: int = 0
-
-    def make(self, label: str = "") -> str:
-        """A new token. Returns its label."""
-        import pkcs11
-
-        self.count += 1
-        label = label or f"token {self.count}"
-        command = ["softhsm2-util", "--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", "97531086"]
-        subprocess.run(command, check=True, capture_output=True)
-        pkcs11.lib(str(softhsm_module())).reinitialize()
-        return label
-
-
-@pytest.fixture(scope="session")
-def _softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tokens]:
-    if reason := softhsm_unavailable_reason():
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("softhsm")
-    (folder / "tokens").mkdir()
-    (folder / "conf").write_text(
-        f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOFTHSM2_CONF", str(folder / "conf"))
-        yield Tokens()
-
-
-@pytest.fixture
-def tokens(_softhsm: Tokens, monkeypatch: pytest.MonkeyPatch) -> Tokens:
-    monkeypatch.setenv("PYKCS11LIB", str(softhsm_module()))
-    return _softhsm
+PIN = "135790"  # of every token that the fixture makes
 
 
 @pytest.fixture
@@ -88,9 +32,9 @@ def uri_of(label: str, number: int | str = "") -> str:
 
 
 def test_a_key_made_on_a_token_signs_a_release_that_clients_accept(
-    product: Product, heirloom: Program, tokens: Tokens, pin: None
+    product: Product, heirloom: Program, new_token: NewToken, pin: None
 ) -> None:
-    label = tokens.make()
+    label = new_token()
     ran = heirloom("key", "new", "anna", "--uri", uri_of(label), "--json")
     assert (ran.code, ran.err) == (0, "")
     made = json.loads(ran.out)
@@ -105,13 +49,13 @@ def test_a_key_made_on_a_token_signs_a_release_that_clients_accept(
     assert not list(product.store.directory.glob("anna.pem"))
 
 
-def test_the_private_half_never_leaves_the_token(product: Product, tokens: Tokens, pin: None) -> None:
+def test_the_private_half_never_leaves_the_token(product: Product, new_token: NewToken, pin: None) -> None:
     import pkcs11
     from pkcs11 import Attribute, ObjectClass
 
-    label = tokens.make()
+    label = new_token()
     product.store.create_on_token("anna", uri_of(label, 7), Passphrases())
-    with pkcs11.lib(str(softhsm_module())).get_token(token_label=label).open(user_pin=PIN) as session:
+    with pkcs11.lib(os.environ["PYKCS11LIB"]).get_token(token_label=label).open(user_pin=PIN) as session:
         (private,) = session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})
         assert private[Attribute.EXTRACTABLE] is False
         assert private[Attribute.SENSITIVE] is True
@@ -120,8 +64,10 @@ def test_the_private_half_never_leaves_the_token(product: Product, tokens: Token
             private[Attribute.VALUE]
 
 
-def test_keys_on_a_token_are_never_overwritten(product: Product, heirloom: Program, tokens: Tokens, pin: None) -> None:
-    label = tokens.make()
+def test_keys_on_a_token_are_never_overwritten(
+    product: Product, heirloom: Program, new_token: NewToken, pin: None
+) -> None:
+    label = new_token()
     assert heirloom("key", "new", "anna", "--uri", uri_of(label, 1)).code == 0
     before = public_of(product.project, "anna")
     ran = heirloom("key", "new", "berta", "--uri", uri_of(label, 1))
@@ -141,9 +87,9 @@ def test_other_kinds_of_keys_are_not_made_on_tokens(product: Product, heirloom: 
 
 
 def test_a_key_that_the_tokens_own_program_made_is_imported(
-    product: Product, heirloom: Program, tokens: Tokens, pin: None
+    product: Product, heirloom: Program, new_token: NewToken, pin: None
 ) -> None:
-    label = tokens.make()
+    label = new_token()
     product.store.create_on_token("maker", uri_of(label, 2), Passphrases())
     (product.store.directory / "maker.pub.json").unlink()
     ran = heirloom("key", "import", uri_of(label, 2), "--name", "anna", "--json")
@@ -156,11 +102,11 @@ def test_a_key_that_the_tokens_own_program_made_is_imported(
 
 
 def test_a_p384_key_is_refused_because_devices_do_not_verify_it(
-    product: Product, heirloom: Program, tokens: Tokens, pin: None, monkeypatch: pytest.MonkeyPatch
+    product: Product, heirloom: Program, new_token: NewToken, pin: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pkcs11.util import ec
 
-    label, original = tokens.make(), ec.encode_named_curve_parameters
+    label, original = new_token(), ec.encode_named_curve_parameters
     with monkeypatch.context() as patch:
         patch.setattr(ec, "encode_named_curve_parameters", lambda _: original("secp384r1"))
         with pytest.raises(HeirloomError, match="devices do not verify"):
@@ -170,8 +116,8 @@ def test_a_p384_key_is_refused_because_devices_do_not_verify_it(
     assert (ran.code, "ecdsa-sha2-nistp384, which devices do not verify" in ran.err) == (1, True)
 
 
-def test_an_absent_token_is_named(product: Product, heirloom: Program, tokens: Tokens, pin: None) -> None:
-    tokens.make()
+def test_an_absent_token_is_named(product: Product, heirloom: Program, new_token: NewToken, pin: None) -> None:
+    new_token()
     ran = heirloom("key", "import", uri_of("nobody"), "--name", "anna")
     assert ran.code == 1
     assert "no token labelled nobody is plugged in" in ran.err
@@ -182,8 +128,8 @@ def test_an_absent_token_is_named(product: Product, heirloom: Program, tokens: T
     assert f"no key here for {RELEASES}" in ran.out
 
 
-def test_several_tokens_need_a_label(product: Product, heirloom: Program, tokens: Tokens, pin: None) -> None:
-    first, second = tokens.make(), tokens.make()
+def test_several_tokens_need_a_label(product: Product, heirloom: Program, new_token: NewToken, pin: None) -> None:
+    first, second = new_token(), new_token()
     ran = heirloom("key", "import", "hsm:2", "--name", "anna")
     assert ran.code == 1
     assert "several tokens are plugged in" in ran.err
@@ -198,7 +144,7 @@ def test_several_tokens_need_a_label(product: Product, heirloom: Program, tokens
 def test_a_module_that_is_not_there_is_named(
     product: Product,
     heirloom: Program,
-    tokens: Tokens,
+    new_token: NewToken,
     module: str | None,
     message: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -213,15 +159,15 @@ def test_a_module_that_is_not_there_is_named(
 def flags_of(label: str) -> Any:
     import pkcs11
 
-    return pkcs11.lib(str(softhsm_module())).get_token(token_label=label).flags
+    return pkcs11.lib(os.environ["PYKCS11LIB"]).get_token(token_label=label).flags
 
 
 def test_a_wrong_pin_costs_one_try_and_says_what_the_token_tells(
-    product: Product, heirloom: Program, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    product: Product, heirloom: Program, new_token: NewToken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pkcs11 import TokenFlag
 
-    label = tokens.make()
+    label = new_token()
     product.store.create_on_token("anna", uri_of(label, 1), lambda _: PIN)
     product.store.create_on_token("second", uri_of(label, 2), lambda _: PIN)
     tries = count_logins(monkeypatch)
@@ -252,10 +198,10 @@ def count_logins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_refused_pin_is_not_tried_again_by_a_program_that_goes_on(
-    product: Product, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    product: Product, new_token: NewToken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that renews its timestamp every hour must not lock the token."""
-    label = tokens.make()
+    label = new_token()
     product.store.create_on_token("anna", uri_of(label, 1), lambda _: PIN)
     monkeypatch.setenv("HEIRLOOM_PIN", "000000")
     tries, passphrases = count_logins(monkeypatch), Passphrases()
@@ -282,7 +228,7 @@ class FakeToken:
         (["USER_PIN_COUNT_LOW", "USER_PIN_LOCKED"], "it has locked itself"),
     ],
 )
-def test_every_flag_of_a_token_has_its_sentence(tokens: Tokens, names: list[str], message: str) -> None:
+def test_every_flag_of_a_token_has_its_sentence(new_token: NewToken, names: list[str], message: str) -> None:
     """SoftHSM never locks; YubiKeys and cards do."""
     from pkcs11 import TokenFlag
 
@@ -296,11 +242,11 @@ def test_every_flag_of_a_token_has_its_sentence(tokens: Tokens, names: list[str]
 
 
 def test_a_locked_token_is_asked_nothing(
-    product: Product, tokens: Tokens, pin: None, monkeypatch: pytest.MonkeyPatch
+    product: Product, new_token: NewToken, pin: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pkcs11 import TokenFlag
 
-    label = tokens.make()
+    label = new_token()
     product.store.create_on_token("anna", uri_of(label, 1), lambda _: PIN)
     signer = signer_of(product.project, "anna", Passphrases())
     monkeypatch.setattr(token_module, "_find", lambda _: FakeToken(label, TokenFlag.USER_PIN_LOCKED))
@@ -309,7 +255,7 @@ def test_a_locked_token_is_asked_nothing(
     assert "PUK" in caught.value.advice
 
 
-def test_only_a_person_tries_the_last_pin(tokens: Tokens, pin: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_person_tries_the_last_pin(new_token: NewToken, pin: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="locks itself at the next wrong PIN"):
         Passphrases().pin("Anna", last_try=True)
     monkeypatch.delenv("HEIRLOOM_PIN")
@@ -321,11 +267,11 @@ def test_only_a_person_tries_the_last_pin(tokens: Tokens, pin: None, monkeypatch
 
 
 def test_a_given_pin_is_never_tried_on_a_second_token(
-    product: Product, heirloom: Program, tokens: Tokens, secret_fd: Callable[[str], int]
+    product: Product, heirloom: Program, new_token: NewToken, secret_fd: Callable[[str], int]
 ) -> None:
     from pkcs11 import TokenFlag
 
-    labels = [tokens.make(), tokens.make()]
+    labels = [new_token(), new_token()]
     for number, label in enumerate(labels, 1):
         product.store.create_on_token(f"holder-{number}", uri_of(label, 1), lambda _: PIN)
     ran = heirloom("key", "test", "holder-1", "holder-2", "--pin-fd", secret_fd(PIN))
@@ -334,8 +280,8 @@ def test_a_given_pin_is_never_tried_on_a_second_token(
     assert TokenFlag.USER_PIN_COUNT_LOW not in flags_of(labels[1])
 
 
-def test_without_a_terminal_nobody_is_asked_for_a_pin(product: Product, heirloom: Program, tokens: Tokens) -> None:
-    label = tokens.make()
+def test_without_a_terminal_nobody_is_asked_for_a_pin(product: Product, heirloom: Program, new_token: NewToken) -> None:
+    label = new_token()
     product.store.create_on_token("anna", uri_of(label, 1), lambda _: PIN)
     ran = heirloom("key", "test", "anna")
     assert ran.code == 2
@@ -345,9 +291,9 @@ def test_without_a_terminal_nobody_is_asked_for_a_pin(product: Product, heirloom
 
 
 def test_a_pin_is_read_once_for_several_signatures(
-    product: Product, tokens: Tokens, secret_fd: Callable[[str], int]
+    product: Product, new_token: NewToken, secret_fd: Callable[[str], int]
 ) -> None:
-    label = tokens.make()
+    label = new_token()
     product.store.create_on_token("anna", uri_of(label, 1), lambda _: PIN)
     hold(product, RELEASES, [signer_of(product.project, "anna", Passphrases(pin_fd=secret_fd(PIN)))])
     name_keys(product, RELEASES, [uri_of(label, 1)])
@@ -358,8 +304,8 @@ def test_a_pin_is_read_once_for_several_signatures(
         assert endorse.sign(product.project, built, passphrases=passphrases).signatures == 1
 
 
-def test_another_key_on_the_token_is_told(product: Product, heirloom: Program, tokens: Tokens, pin: None) -> None:
-    label = tokens.make()
+def test_another_key_on_the_token_is_told(product: Product, heirloom: Program, new_token: NewToken, pin: None) -> None:
+    label = new_token()
     for number, name in enumerate(["anna", "berta"], 1):
         product.store.create_on_token(name, uri_of(label, number), lambda _: PIN)
     folder = product.store.directory
@@ -371,5 +317,5 @@ def test_another_key_on_the_token_is_told(product: Product, heirloom: Program, t
     assert f"the key behind {uri_of(label, 2)} is not" in ran.err
 
 
-def test_the_environment_of_this_process_is_untouched(tokens: Tokens) -> None:
+def test_the_environment_of_this_process_is_untouched(new_token: NewToken) -> None:
     assert "HEIRLOOM_PIN" not in os.environ
