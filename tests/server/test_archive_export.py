@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ESP, PICO, write_app
 from tuf.api.metadata import Metadata
 
 from heirloom.cli.project import Project
@@ -22,6 +21,16 @@ from heirloom.signing.metadata import utc_now
 from heirloom.signing.repository import Repository
 
 Heirloom = Callable[..., Any]
+PICO, ESP = "SIM_RPI_PICO_W", "SIM_ESP32_GENERIC"
+
+
+def write_app(folder: Path, version: str) -> None:
+    """The application of the fixture `project`."""
+    (folder / "lib").mkdir(parents=True, exist_ok=True)
+    (folder / "main.py").write_text(f"import lib.text\nprint(lib.text.VERSION)  # {version}\n")
+    (folder / "lib/text.py").write_text(f"VERSION = '{version}'\nTEXT = '{'never changes ' * 400}'\n")
+    (folder / "settings.json").write_text("{}\n")
+    (folder / "empty.txt").write_text("")
 
 
 @pytest.fixture(autouse=True)

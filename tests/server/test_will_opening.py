@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ESP, PASSPHRASE, PICO, PLACES
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata
 from tuf.ngclient.updater import Updater
@@ -23,6 +22,8 @@ from heirloom.signing.will import sealed, state
 from heirloom.signing.will.opening import Answers
 from heirloom.signing.will.shares import join, read
 
+PASSPHRASE = "correct horse battery staple"  # of the keys of the fixture `project`
+PICO, ESP = "SIM_RPI_PICO_W", "SIM_ESP32_GENERIC"
 NEW_PLACES = ["https://friends.example.org/weather/", "https://foundation.example.net/weather/"]
 ANSWERS = ["--maker", "Friends of Weather", "--contact", "hello@friends.example.org"]
 ANSWERS += [word for place in NEW_PLACES for word in ("--url", place)]
@@ -226,7 +227,7 @@ def test_an_opening_that_was_cut_short_after_publishing_is_completed(
     with monkeypatch.context() as patch:
         patch.setattr(Opening, "_update_project", killed)
         opening = Opening(project, Passphrases())
-        opening.begin(opening.will(None), [read(path) for path in shares], Answers(PLACES, "us", "us@example.org"))
+        opening.begin(opening.will(None), [read(path) for path in shares], Answers(NEW_PLACES, "us", "us@example.org"))
         with pytest.raises(KeyboardInterrupt):
             opening.go_on()
     assert Repository(project.repository).root().signed.version == 3

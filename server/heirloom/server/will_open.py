@@ -18,6 +18,7 @@ from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import FILE_NAME, Project
 from heirloom.server.store import Store
 from heirloom.signing import online, places, roles
+from heirloom.signing.ceremony.holders import names_in
 from heirloom.signing.keys import SCHEME, KeyStore
 from heirloom.signing.metadata import MAKER, URLS, utc_now
 from heirloom.signing.passphrases import Passphrases
@@ -134,7 +135,7 @@ class Opening:
     def _signers(self, root: Metadata[Root]) -> list[Signer]:
         signers = opening.signers_here(root, self.keys, self._passphrases)
         if not signers:
-            names = ", ".join(opening.holders(root).values())
+            names = ", ".join(names_in(root).values())
             raise HeirloomError(
                 f"none of the keys in {self.keys.directory} belongs to a successor",
                 f"run this where a key of {names} is, or name its folder in HEIRLOOM_KEYS",
@@ -193,7 +194,7 @@ class Opening:
         product["urls"] = found.own.signed.unrecognized_fields[URLS]
         product["contact"] = found.targets.signed.unrecognized_fields[MAKER]["contact"]
         product.pop("support-until", None)
-        successors = [f"{SCHEME}:{name}" for name in opening.holders(found.will).values()]
+        successors = [f"{SCHEME}:{name}" for name in names_in(found.will).values()]
         made = set(opening.online_roles(self.repository))
         for role in roles.product_roles(self.repository.boards()):
             own = [f"{SCHEME}:{_online_name(role, found.own.signed.version)}"]

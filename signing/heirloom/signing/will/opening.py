@@ -14,6 +14,8 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, T
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
 from heirloom.signing import roles, verify
+from heirloom.signing.ceremony.holders import HOLDERS, names_in
+from heirloom.signing.ci import CI_KEYS
 from heirloom.signing.keys import SCHEME, KeyStore
 from heirloom.signing.metadata import MAKER, URLS, file_name, next_role, parse, parse_file_name, sign, to_bytes
 from heirloom.signing.passphrases import Passphrases
@@ -21,7 +23,6 @@ from heirloom.signing.repository import Repository
 from heirloom.signing.will import standing
 from heirloom.signing.will.sealed import SealedWill
 from heirloom.signing.will.shares import Share, join
-from heirloom.signing.will.writing import HOLDERS
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Documents:
 
     def in_words(self) -> list[str]:
         """What these documents would do, for whoever signs them; computed from what is signed."""
-        root, names = self.own.signed, holders(self.will)
+        root, names = self.own.signed, names_in(self.will)
         maker = self.targets.signed.unrecognized_fields.get(MAKER, {})
         people = ", ".join(names.get(keyid, f"key {keyid[:8]}") for keyid in root.roles[roles.ROOT].keyids)
         machines = {role: ", ".join(keyid[:8] for keyid in keyids) for role, keyids in self._online().items()}
@@ -189,7 +190,8 @@ def _targets(
     maker |= {"name": answers.maker, "contact": answers.contact}
     maker.pop("support-until", None)  # the maker's promise; the successors have made none
     targets.signed.unrecognized_fields[MAKER] = maker
-    targets.signed.unrecognized_fields.pop(HOLDERS, None)  # of the maker's keys
+    for about_old_keys in (HOLDERS, CI_KEYS):
+        targets.signed.unrecognized_fields.pop(about_old_keys, None)
     return targets
 
 
@@ -229,9 +231,3 @@ def missing(before: Metadata[Root], found: Documents) -> list[Missing]:
             name = file_name(role, document.signed.version)
             lacking.append(Missing(name, len(result.signed), result.threshold))
     return list(dict.fromkeys(lacking))
-
-
-def holders(root: Metadata[Root]) -> dict[str, str]:
-    """Key id to name of the successors."""
-    found = root.signed.unrecognized_fields.get(HOLDERS, {})
-    return {str(keyid): str(name) for keyid, name in found.items()}

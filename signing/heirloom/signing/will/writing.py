@@ -18,13 +18,13 @@ from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import Project
 from heirloom.signing import roles, verify
+from heirloom.signing.ceremony.holders import HOLDERS, material
 from heirloom.signing.metadata import SIGNED_AT, file_name, next_role, parse, sign, time_text, to_bytes
 from heirloom.signing.repository import Repository
 from heirloom.signing.will import shares
 from heirloom.signing.will.sealed import FORMAT, Header, digest, seal
 from heirloom.signing.will.standing import place as place_of
 
-HOLDERS = "x-heirloom-holders"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -79,16 +79,11 @@ def check(current: Metadata[Root], testament: Testament) -> None:
             f"{testament.threshold} of {len(testament.successors)} successors is not possible",
             "name each with --successor NAME=FILE",
         )
-    seen: dict[str, str] = {_material(key): "today's holders" for key in current.signed.keys.values()}
+    seen = {material(key): "today's holders" for key in current.signed.keys.values()}
     for name, key in testament.successors.items():
-        owner = seen.setdefault(_material(key), name)
+        owner = seen.setdefault(material(key), name)
         if owner != name:
             raise HeirloomError(f"the key of {name} is one of {owner}", "each successor needs a key of their own")
-
-
-def _material(key: Key) -> str:
-    # The same key under another scheme or key id is the same holder.
-    return str(key.keyval.get("public", "")).strip()
 
 
 def successors_root(current: Metadata[Root], testament: Testament, now: datetime) -> Metadata[Root]:
