@@ -36,7 +36,7 @@ def test_order(order: tuple[int, int], repair: bool, code: str | None) -> None:
 
 
 def test_a_floor_above_the_confirmed_release_holds() -> None:
-    with pytest.raises(UpdateError, match="E_FLOOR.*floor"):
+    with pytest.raises(UpdateError, match=r"E_FLOOR.*floor"):
         check_order((1, 6), "9", {"o": [1, 5], "l": [1, 8], "x": []}, True)
 
 
@@ -53,7 +53,7 @@ def test_product_and_board() -> None:
 
 def test_stepping_stones() -> None:
     check_manifest(manifest(requires=5, via="5"), "p", "b", STATE)
-    with pytest.raises(UpdateError, match="E_REQUIRES.*sequence 6 first: 6"):
+    with pytest.raises(UpdateError, match=r"E_REQUIRES.*sequence 6 first: 6"):
         check_manifest(manifest(requires=6, via="6"), "p", "b", STATE)
     # A new epoch: every sequence of the old one lies below.
     with pytest.raises(UpdateError, match="E_REQUIRES"):

@@ -6,10 +6,11 @@ import os
 
 import heirloom_boot as boot
 import prelude
+from prelude import Reset, power_cycle
+
 from heirloom.device import blobs, install, recovery
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
-from prelude import Reset, power_cycle
 
 
 def name_of(data):
@@ -166,7 +167,7 @@ def lies_about_a_blob_are_refused():
         staged({"big.bin": data}, 1)
         places = Places([data])
         places.blobs[name_of(data)] = lie
-        refuses(lambda: install.install(places, lambda done, total: None), code)
+        refuses(lambda places=places: install.install(places, lambda done, total: None), code)
         assert boot.load()["a"] is None
         assert name_of(data) not in os.listdir("/heirloom/blobs")
         assert len(places.asked) <= 6
