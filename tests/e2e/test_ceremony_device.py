@@ -47,6 +47,7 @@ def updates(world: World, shop: Workshop, new_unit: NewUnit, name: str) -> dict[
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_it_slept_through_two_hand_overs(world: World, shop: Workshop, new_unit: NewUnit) -> None:
     change_hands(shop, "heirs")
@@ -56,6 +57,7 @@ def test_it_slept_through_two_hand_overs(world: World, shop: Workshop, new_unit:
     assert metadata["root"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_it_missed_five_ceremonies(world: World, shop: Workshop, new_unit: NewUnit) -> None:
     store = KeyStore(shop.keys_dir)

@@ -1,5 +1,6 @@
 """Every shape of key change, followed from the first root by python-tuf's client and by that of devices."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from heirloom.signing.ceremony.holders import keys_of
 def _cheap_keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keyfile, "SCRYPT_N", 2)
+        patch.setattr(os, "fsync", lambda _descriptor: None)
         yield
 
 

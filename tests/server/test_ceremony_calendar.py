@@ -1,5 +1,6 @@
 """The calendar in `status`: what expires when, who must sign, what breaks for whom; one step renews."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,11 @@ PICO, ESP = "SIM_RPI_PICO_W", "SIM_ESP32_GENERIC"
 CLOCKS = ("heirloom.signing.metadata", "heirloom.server.finishing", "heirloom.signing.ceremony.starting")
 CLOCKS += ("heirloom.signing.ceremony.signing", "heirloom.signing.ceremony.report", "heirloom.signing.repository")
 CLOCKS += ("heirloom.server.store", "heirloom.server.publish")
+
+
+@pytest.fixture(autouse=True)
+def _no_power_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 @pytest.fixture

@@ -14,11 +14,15 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
+from heirloom.cli.errors import HeirloomError
 from heirloom.cli.main import call
 from heirloom.cli.project import Project
 from heirloom.server.finishing import Finisher
 from heirloom.signing import keyfile, verify
-from heirloom.signing.ceremony.ceremony import Ceremony
+from heirloom.signing.ceremony import base as bases
+from heirloom.signing.ceremony.ceremony import Ceremony, listed
+from heirloom.signing.ceremony.ceremony import start as start_ceremony
+from heirloom.signing.ceremony.wishes import Wishes
 from heirloom.signing.keys import KeyStore, signer_of
 from heirloom.signing.metadata import utc_now
 from heirloom.signing.repository import Repository
@@ -31,6 +35,8 @@ STABLE = f"channels/{PICO}/stable"
 @pytest.fixture(autouse=True)
 def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyfile, "SCRYPT_N", 2)
+    # What is killed here is a process, not the power.
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 def keys(project: Project) -> KeyStore:
@@ -169,6 +175,59 @@ def test_killed_at_every_step(project: Project, tmp_path: Path) -> None:
         assert "new-root-1" in (project.root / "heirloom.toml").read_text()
         assert reads(project.repository, tmp_path / f"fresh-{number}", root) == manifest
     assert len(seen) > 10
+
+
+@pytest.mark.timeout(90)
+def test_starting_killed_at_every_step(project: Project, tmp_path: Path) -> None:
+    """There is a whole ceremony or none; starting again works, and what was left behind is gone."""
+    parent = project.root / "ceremonies"
+    stands, wishes = bases.of_repository(Repository(project.repository)), Wishes(thresholds={"root": 3})
+
+    def begin() -> None:
+        start_ceremony(parent, stands, wishes, utc_now(), product="weather", purpose="three of three")
+
+    steps = in_child(begin, Steps(project.root))
+    assert steps is not None
+    assert len(steps) > 20
+    found = set()
+    for number in range(len(steps)):
+        shutil.rmtree(parent)
+        assert in_child(begin, Steps(project.root, number)) is None
+        whole = listed(parent)
+        found.add(len(whole))
+        if whole:
+            with pytest.raises(HeirloomError, match=r"makes 2\.root\.json already"):
+                begin()
+        else:
+            begin()
+            assert len(list(parent.iterdir())) == 1
+        (ceremony,) = listed(parent)
+        ceremony.check(ceremony.base(Repository(project.repository).read, None), "weather", utc_now())
+    assert found == {0, 1}
+
+
+@pytest.mark.timeout(90)
+def test_signing_killed_at_every_step(project: Project) -> None:
+    """Each signature is there whole or not at all; signing again adds what is missing."""
+    ceremony = start(project, "--threshold", "root=3", "--renew", "targets")
+    base = ceremony.base(Repository(project.repository).read, None)
+    signers = [signer_of(project, name) for name in ("root-1", "root-2", "root-3", "targets-1", "targets-2")]
+
+    def sign() -> None:
+        ceremony.sign(signers, ceremony.id, base)
+
+    steps = in_child(sign, Steps(project.root))
+    assert steps is not None
+    complete = ceremony.complete(base)
+    counts = set()
+    for number in range(len(steps)):
+        shutil.rmtree(ceremony.path / "signatures")
+        assert in_child(sign, Steps(project.root, number)) is None
+        counts.add(len(list((ceremony.path / "signatures").glob("*.json"))))
+        sign()
+        assert ceremony.complete(base) == complete
+        assert len(list((ceremony.path / "signatures").iterdir())) == 5
+    assert counts == set(range(6))
 
 
 def test_finishing_again_changes_nothing(project: Project) -> None:

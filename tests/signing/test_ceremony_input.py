@@ -28,6 +28,7 @@ from heirloom.signing.metadata import utc_now
 @pytest.fixture(autouse=True)
 def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyfile, "SCRYPT_N", 2)
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 Begin = Callable[..., Path]
