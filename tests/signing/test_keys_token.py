@@ -213,6 +213,17 @@ def test_a_refused_pin_is_not_tried_again_by_a_program_that_goes_on(
     assert tries == ["000000"]
 
 
+def test_any_other_source_of_pins_is_asked_once_by_a_signer(product: Product, new_token: NewToken) -> None:
+    label = new_token()
+    product.store.create_on_token("anna", uri_of(label, 1), lambda _: PIN)
+    asked: list[str] = []
+    signer = product.store.signer("heirloom:anna", lambda what: (asked.append(what), "000000")[1])
+    for message in ("wrong PIN", "is not tried again"):
+        with pytest.raises(HeirloomError, match=message):
+            signer.sign(b"payload")
+    assert asked == [f"PIN of token {label}"]
+
+
 @dataclass
 class FakeToken:
     label: str
