@@ -219,6 +219,7 @@ def test_leftovers_are_swept(product, published):
     left = ["9.releases-TESTBOARD.json", "9.releases-TESTBOARD.json.z", "7.snapshot.json", ".new-timestamp.json"]
     for path in (*(metadata / name for name in left), blobs / ".new-x", published.path / "targets/releases/.new-y"):
         path.write_bytes(b"left over")
+    (published.path / ".lock").write_bytes(b"publishing\n")  # as a commit that was cut short leaves it
     root = metadata / "2.root.json"
     root.write_bytes((metadata / "1.root.json").read_bytes())
     kept = {path: path.read_bytes() for path in metadata.iterdir() if path.name not in left}

@@ -12,7 +12,7 @@ from heirloom.cli.project import Project
 from heirloom.signing import built, endorse, roles
 from heirloom.signing.built import BuiltRelease
 from heirloom.signing.metadata import file_name, to_bytes
-from heirloom.signing.repository import BLOBS, Repository, release_path
+from heirloom.signing.repository import BLOBS, Repository
 
 
 @dataclass
@@ -32,12 +32,14 @@ class ReleasePlan:
         role: The signed releases role.
         name: Of its file.
         builds: All releases that it brings, lowest first.
+        bins: The bins of the archive that go with it: file name to content.
     """
 
     board: str
     role: Metadata[Targets]
     name: str
     builds: list[BuiltRelease]
+    bins: dict[str, bytes] = field(default_factory=dict)
 
 
 def boards_to_publish(project: Project, repository: Repository, version: str, boards: Sequence[str]) -> list[str]:
@@ -102,7 +104,9 @@ def release(project: Project, repository: Repository, board: str, version: str) 
         )
     builds = endorse.unpublished(project, repository, board)
     _check_order(repository, board, builds)
-    return ReleasePlan(board, role, file_name(roles.releases_role(board), role.signed.version), builds)
+    archive = endorse.pending_bins(project, repository, board, role)
+    files = {file_name(name, content.signed.version): to_bytes(content) for name, content in archive.items()}
+    return ReleasePlan(board, role, file_name(roles.releases_role(board), role.signed.version), builds, files)
 
 
 def together(plans: Iterable[ReleasePlan]) -> Plan:
@@ -110,7 +114,7 @@ def together(plans: Iterable[ReleasePlan]) -> Plan:
     total = Plan()
     blobs: dict[str, Path] = {}
     for plan in plans:
-        total.metadata[plan.name] = to_bytes(plan.role)
+        total.metadata |= {plan.name: to_bytes(plan.role), **plan.bins}
         total.targets.update({build.path: build.manifest_bytes for build in plan.builds})
         blobs.update({blob.name: blob for build in plan.builds for blob in build.blobs})
     total.blobs = list(blobs.values())
@@ -135,7 +139,7 @@ def warn_if_lower(repository: Repository, board: str, channel: str, version: str
     """Say that devices do not go back."""
     current = repository.channels(board).get(channel)
     listed = {entry.version: entry for entry in repository.releases(board)}
-    if current in listed and listed[version].order < listed[current].order:
+    if current in listed and version in listed and listed[version].order < listed[current].order:
         warn(
             f"devices that have {current} will not go back to {version}: "
             "to take a release back, publish its content again under a new version"
@@ -153,8 +157,7 @@ def _need_board(board: str, known: Sequence[str]) -> None:
 
 
 def _listed(repository: Repository, board: str, version: str) -> bool:
-    path = release_path(board, version)
-    return any(listed.path == path for listed in repository.releases(board))
+    return repository.find(board, version) is not None
 
 
 def _check_order(repository: Repository, board: str, builds: Sequence[BuiltRelease]) -> None:

@@ -15,7 +15,7 @@ from heirloom.cli.files import os_error
 from heirloom.cli.project import Project
 from heirloom.server import plan
 from heirloom.server.plan import ReleasePlan
-from heirloom.signing import built, endorse
+from heirloom.signing import built, endorse, roles
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.metadata import parse_file_name
 from heirloom.signing.repository import Repository
@@ -78,6 +78,8 @@ def staged_project(project: Project, folder: Path) -> Project:
             version, role = parse_file_name(path.name)
         except ValueError as exc:
             raise HeirloomError(f"{path} is no signed releases role: {exc}") from exc
+        if roles.archived_below(role):
+            continue  # a bin goes with its releases role, which says what is in it
         published = repository.role(role).signed.version
         if version != published + 1:
             raise HeirloomError(
@@ -92,7 +94,9 @@ def _files(project: Project, repository: Repository, each: ReleasePlan) -> Itera
     for build in each.builds:
         for source in (*build.blobs, build.directory / built.MANIFEST):
             yield source.relative_to(project.state_dir), source
-    yield Path("signed", each.name), endorse.pending_path(project, repository, each.board)
+    pending = endorse.pending_path(project, repository, each.board)
+    for source in (*endorse.bin_paths(project, repository, each.board, each.role), pending):
+        yield Path("signed", source.name), source
 
 
 def _copy(files: dict[Path, Path], folder: Path) -> None:

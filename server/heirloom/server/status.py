@@ -7,7 +7,7 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
 from heirloom.server import calendar
 from heirloom.server.calendar import OpenCeremony
-from heirloom.signing import places, roles, verify, will
+from heirloom.signing import bins, places, roles, verify, will
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.metadata import URLS, AnyMetadata
 from heirloom.signing.repository import Repository
@@ -98,7 +98,13 @@ def read(project: Project, now: datetime) -> Status:
         roles=found,
         boards=[_board(repository, board) for board in repository.boards()],
         ceremonies=waiting,
-        attention=[*_expiring(found), *_few_places(urls), *calendar.stuck(waiting), *_will(project, repository)],
+        attention=[
+            *_expiring(found),
+            *_few_places(urls),
+            *calendar.stuck(waiting),
+            *_will(project, repository),
+            *_archives(repository, now),
+        ],
     )
 
 
@@ -120,6 +126,20 @@ def _role(project: Project, store: KeyStore, repository: Repository, name: str, 
         boards=calendar.affected(name, boards),
         breaks=calendar.breaks(name, boards),
     )
+
+
+def _archives(repository: Repository, now: datetime) -> list[str]:
+    """One sentence for each archive of which a bin expires soon. No device reads it; other TUF clients may."""
+    found = []
+    for board in repository.boards():
+        known = [repository.bin(board, name) for name in bins.names(repository.role(roles.releases_role(board)))]
+        late = [bin_ for bin_ in known if bin_ and _state(bin_, roles.releases_role(board), now) != OK]
+        if late:
+            first = min(bin_.signed.expires for bin_ in late)
+            found.append(
+                f"old releases of {board} expire on {first:%Y-%m-%d} UTC: signing its next release renews them"
+            )
+    return found
 
 
 def _state(metadata: AnyMetadata, role: str, now: datetime) -> str:

@@ -39,6 +39,7 @@ class Store:
         self.path = path
         self._lock_timeout_s = lock_timeout_s
         self._depth = 0
+        self._mark = -1  # the lock file while it is held; not empty while a commit is under way
 
     @contextmanager
     def publishing(self) -> Iterator[bool]:
@@ -54,9 +55,10 @@ class Store:
             return
         descriptor = self._lock()
         self._depth += 1
+        self._mark = descriptor
         try:
             with self._translated("cannot publish"):
-                completed = self._recover()
+                completed = self._recover(sweep=os.fstat(descriptor).st_size > 0)
             yield completed
         finally:
             self._depth -= 1
@@ -80,10 +82,13 @@ class Store:
             self._check_as_client(metadata)
             contents = {source.name: _checked_blob(source) for source in blobs}
             with self._translated("cannot publish"):
+                os.pwrite(self._mark, b"publishing\n", 0)
+                os.fsync(self._mark)
                 self._place_contents(targets, contents)
                 self._check_targets(metadata)
                 self._place_metadata(metadata)
                 self._place_timestamp(metadata[TIMESTAMP])
+                os.ftruncate(self._mark, 0)
 
     # -- one publisher at a time
 
@@ -121,11 +126,13 @@ class Store:
 
     # -- what a killed publisher left
 
-    def _recover(self) -> bool:
-        self._drop_temporaries()
+    def _recover(self, *, sweep: bool) -> bool:
+        # Looking through all files takes time that grows with the history, so only where a publisher was cut short.
+        if sweep:
+            self._drop_temporaries()
         completed = self._finish_timestamp()
         timestamp = self._read(TIMESTAMP)
-        if timestamp is not None:
+        if sweep and timestamp is not None:
             self._sweep_metadata(references.of(timestamp, self._read))
         return completed
 
@@ -217,7 +224,7 @@ class Store:
         for name, data in blobs.items():
             packed = twins.twin(data)
             self._place_named(self.path / BLOBS / name, data, packed if len(packed) < len(data) else None)
-        self._sync(TARGETS, BLOBS)
+        self._sync(TARGETS, BLOBS, *(f"{TARGETS}/{PurePosixPath(target).parent}" for target in targets))
 
     def _place_named(self, path: Path, data: bytes, packed: bytes | None = None) -> None:
         """Put a file in place whose name says its content; one that is there and whole stays untouched.
@@ -259,10 +266,9 @@ class Store:
         durable.sync_folder(path.parent)
 
     def _sync(self, *folders: str) -> None:
-        for top in (self.path / name for name in folders):
-            if top.is_dir():
-                for folder, _, _ in os.walk(top):
-                    durable.sync_folder(Path(folder))
+        for folder in sorted({self.path / name for name in folders}):
+            if folder.is_dir():
+                durable.sync_folder(folder)
 
     def _read(self, name: str) -> bytes | None:
         return durable.read(self.path / METADATA / name)

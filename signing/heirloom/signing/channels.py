@@ -47,6 +47,11 @@ def point(
     check_name(channel)
     listed = releases or repository.role(roles.releases_role(board))
     target = listed.signed.targets.get(release_path(board, version))
+    if target is None and repository.is_archived(board, version):
+        raise HeirloomError(
+            f"release {version} of {board} is in the archive, where devices do not look",
+            "publish its content again under a new version",
+        )
     if target is None:
         raise HeirloomError(f"no release {version} of {board} to point {channel} to", "see `heirloom release list`")
     role = roles.channels_role(board)

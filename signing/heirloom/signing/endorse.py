@@ -14,13 +14,13 @@ from tuf.api.metadata import Metadata, Targets
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import Project
-from heirloom.signing import built, roles
+from heirloom.signing import archiving, bins, built, roles
 from heirloom.signing.built import BuiltRelease
 from heirloom.signing.keys import KeyStore, role_signers
-from heirloom.signing.metadata import file_name, next_role, parse, to_bytes, utc_now
+from heirloom.signing.metadata import file_name, meta_name, next_role, parse, to_bytes, utc_now
 from heirloom.signing.metadata import sign as add_signatures
 from heirloom.signing.passphrases import Passphrases
-from heirloom.signing.repository import Repository, releases_in
+from heirloom.signing.repository import Release, Repository, releases_in
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,21 @@ def sign(
     release.check()
     _check_place(project, repository, release)
     role = roles.releases_role(release.board)
-    metadata = _next(project, repository, release, now or utc_now())
+    metadata, archive = _next(project, repository, release, now or utc_now())
     path = pending_path(project, repository, release.board)
     if dry_run:
         return _describe(repository, release.board, path, metadata)
     signers = role_signers(project, role, passphrases, only)
-    add_signatures(metadata, signers)
+    for content in (metadata, *archive.values()):
+        add_signatures(content, signers)
     _check_keys(repository, role, metadata, [signer.public_key.keyid for signer in signers])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise os_error(exc, f"cannot make {path.parent}") from exc
-    write_atomic(path, to_bytes(metadata))
+    for name, content in archive.items():
+        write_atomic(_bin_path(project, name, content.signed.version), to_bytes(content))
+    write_atomic(path, to_bytes(metadata))  # last: it makes the others count
     return _describe(repository, release.board, path, metadata)
 
 
@@ -108,6 +111,44 @@ def pending(project: Project, repository: Repository, board: str) -> Metadata[Ta
     return metadata
 
 
+def pending_bins(
+    project: Project, repository: Repository, board: str, waiting: Metadata[Targets]
+) -> dict[str, Metadata[Targets]]:
+    """The bins of the archive that were signed together with a role that waits for publishing, by name.
+
+    Raises:
+        HeirloomError: One is missing, or is not what the role says.
+    """
+    published = repository.role(roles.releases_role(board))
+    known = bins.recorded(published) if bins.names(published) else {}
+    meta = repository.snapshot().signed.meta
+    found = {}
+    for name, digest in bins.recorded(waiting).items():
+        if known.get(name) != digest:
+            before = meta.get(meta_name(name))
+            found[name] = _pending_bin(_bin_path(project, name, before.version + 1 if before else 1), name, waiting)
+    return found
+
+
+def _pending_bin(path: Path, name: str, waiting: Metadata[Targets]) -> Metadata[Targets]:
+    try:
+        content = parse(Targets, path.read_bytes(), str(path))
+    except OSError as exc:
+        raise os_error(exc, f"cannot read {path}, which was signed together with a release") from exc
+    bins.check_bin(name, content, waiting)
+    return content
+
+
+def bin_paths(project: Project, repository: Repository, board: str, waiting: Metadata[Targets]) -> list[Path]:
+    """Where the bins lie that were signed together with a role that waits for publishing."""
+    found = pending_bins(project, repository, board, waiting)
+    return [_bin_path(project, name, content.signed.version) for name, content in found.items()]
+
+
+def _bin_path(project: Project, name: str, version: int) -> Path:
+    return project.state_dir / "signed" / file_name(name, version)
+
+
 def pending_role(project: Project, repository: Repository, board: str) -> SignedRole | None:
     """What waits for publishing, described; None if nothing does."""
     metadata = pending(project, repository, board)
@@ -121,10 +162,8 @@ def unpublished(project: Project, repository: Repository, board: str) -> list[Bu
         HeirloomError: A build is missing or is not what was signed.
     """
     metadata = pending(project, repository, board)
-    published = repository.role(roles.releases_role(board)).signed.targets
-    waiting = [release for release in releases_in(metadata) if release.path not in published] if metadata else []
     result = []
-    for release in waiting:
+    for release in _new_in(repository, board, metadata) if metadata else ():
         build = built.load(project, board, release.version)
         if build.sha256 != release.sha256:
             raise HeirloomError(
@@ -147,7 +186,7 @@ def _check_place(project: Project, repository: Repository, release: BuiltRelease
     if manifest.product != project.product.name:
         raise HeirloomError(f"{release.version} was built for the product {manifest.product}", "build it again")
     listed = repository.releases(release.board)
-    if any(other.version == release.version for other in listed):
+    if repository.find(release.board, release.version) is not None:
         raise HeirloomError(
             f"release {release.version} for {release.board} is already published", "build a new version"
         )
@@ -162,20 +201,34 @@ def _check_place(project: Project, repository: Repository, release: BuiltRelease
         )
 
 
-def _next(project: Project, repository: Repository, release: BuiltRelease, now: datetime) -> Metadata[Targets]:
-    """The role that lists the release: as it waits already, or the next version of what is published, extended."""
+def _next(
+    project: Project, repository: Repository, release: BuiltRelease, now: datetime
+) -> tuple[Metadata[Targets], dict[str, Metadata[Targets]]]:
+    """The role that lists the release: as it waits already, or the next version of what is published, extended.
+
+    And the bins of the archive that go with it, by name.
+    """
     role = roles.releases_role(release.board)
     waiting = pending(project, repository, release.board)
     target = release.target()
-    if waiting is not None and waiting.signed.targets.get(release.path) == target:
-        return waiting
+    same = waiting is not None and waiting.signed.targets.get(release.path) == target
+    if waiting is not None and same and archiving.still_needed(repository, release.board, waiting):
+        return waiting, pending_bins(project, repository, release.board, waiting)
     metadata = next_role(repository.role(role), role, now)
-    if waiting is not None:
-        metadata.signed.targets = dict(waiting.signed.targets)
-    if release.path in metadata.signed.targets:
+    others = _new_in(repository, release.board, waiting) if waiting is not None else []
+    for other in others:
+        metadata.signed.targets[other.path] = waiting.signed.targets[other.path] if waiting else target
+    if not same and release.path in metadata.signed.targets:
         raise HeirloomError(f"{release.version} was signed with other content", "give the new content a new version")
     metadata.signed.targets[release.path] = target
-    return metadata
+    new = [built.load(project, release.board, other.version).manifest for other in others]
+    archive = archiving.arrange(repository, release.board, metadata, [*new, release.manifest], now)
+    return metadata, archive
+
+
+def _new_in(repository: Repository, board: str, waiting: Metadata[Targets]) -> list[Release]:
+    """The releases that a role brings which waits for publishing, lowest first."""
+    return [release for release in releases_in(waiting) if repository.find(board, release.version) is None]
 
 
 def _valid(repository: Repository, role: str, metadata: Metadata[Targets]) -> set[str]:
@@ -194,7 +247,6 @@ def _check_keys(repository: Repository, role: str, metadata: Metadata[Targets], 
 
 def _describe(repository: Repository, board: str, path: Path, metadata: Metadata[Targets]) -> SignedRole:
     role = roles.releases_role(board)
-    published = repository.role(role).signed.targets
-    versions = [release.version for release in releases_in(metadata) if release.path not in published]
+    versions = [release.version for release in _new_in(repository, board, metadata)]
     threshold = repository.targets().signed.get_delegated_role(role).threshold
     return SignedRole(board, path, len(_valid(repository, role, metadata)), threshold, versions)

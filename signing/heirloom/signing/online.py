@@ -110,7 +110,7 @@ def refresh(
             the snapshot, the snapshot would exceed 16 KiB, or nothing would come of it because an offline role expired.
     """
     before = repository.trusted
-    proposed = _verify(before, changed, now)
+    proposed = _verify(repository, changed, now)
     snapshot = _next_snapshot(before, proposed, now, forced=new_snapshot)
     described = _seal_snapshot(snapshot, signers) if snapshot else before.timestamp.signed.snapshot_meta
     timestamp = next_role(before.timestamp, roles.TIMESTAMP, now)
@@ -118,9 +118,9 @@ def refresh(
     return _finish(changed, snapshot, timestamp, signers, _Overlaid(repository.read, repository.anchor), now)
 
 
-def _verify(before: verify.Trusted, changed: Mapping[str, bytes], now: datetime) -> _Proposed:
+def _verify(repository: Repository, changed: Mapping[str, bytes], now: datetime) -> _Proposed:
     """Each changed file as a client would verify it: by its delegator, one version up, not expired."""
-    files = _by_role(changed)
+    before, files = repository.trusted, _by_role(changed)
     root = _changed_root(before.root, files.pop(roles.ROOT, {}))
     targets = before.targets
     if roles.TARGETS in files:
@@ -135,12 +135,19 @@ def _verify(before: verify.Trusted, changed: Mapping[str, bytes], now: datetime)
             delegated[role] = current
         else:
             raise HeirloomError(f"targets delegates to {role}, but there is no {file_name(role, 1)}", "sign and add it")
+    known = dict(before.delegated)
+    for name in [name for name in files if roles.archived_below(name) in delegated]:
+        current = repository.bin(roles.board_of(name), name)
+        delegator = delegated[str(roles.archived_below(name))]
+        delegated[name] = _changed_role(name, files.pop(name), current, delegator, now)
+        known |= {name: current} if current else {}
     if files:
         raise HeirloomError(f"nobody delegates to the role {next(iter(files))}", "targets must delegate to it first")
     verify.check_expiry(root, roles.ROOT, now)
     verify.check_expiry(targets, roles.TARGETS, now)
     changed_roles = {role: data for name, data in changed.items() if (role := parse_file_name(name)[1]) != roles.ROOT}
-    rules.check_boards(delegated, before.delegated, set(changed_roles), epoch_of(targets))
+    rules.check_boards(delegated, known, set(changed_roles), epoch_of(targets))
+    rules.check_archives(targets, delegated, known, set(changed_roles))
     return _Proposed(root, targets, delegated, changed_roles)
 
 

@@ -10,7 +10,7 @@ from heirloom.signing.repository import Release, Repository, releases_in
 
 def check_unpublished(repository: Repository, board: str, version: str) -> None:
     """Raise HeirloomError if the version is published: a release never changes."""
-    if any(release.version == version for release in repository.releases(board)):
+    if repository.find(board, version) is not None:
         raise HeirloomError(f"release {version} for {board} is already published", "give the new content a new version")
 
 
@@ -51,10 +51,11 @@ def sequence_for(project: Project, repository: Repository, board: str, version: 
 def _unpublished_sequences(project: Project, repository: Repository, board: str) -> dict[str, int]:
     """Sequences of what was built or signed in this epoch and is not published, by version."""
     epoch = repository.epoch()
-    done = {release.version for release in repository.releases(board)}
     signed = endorse.pending(project, repository, board)
     known = [*(releases_in(signed) if signed else ()), *(build.manifest for build in built_releases(project, board))]
-    waiting = [release for release in known if release.epoch == epoch and release.version not in done]
+    waiting = [
+        release for release in known if release.epoch == epoch and repository.find(board, release.version) is None
+    ]
     return {release.version: release.sequence for release in waiting}
 
 
@@ -100,16 +101,19 @@ def stepping_stone(
 def _stone(repository: Repository, board: str, minimum: int, requires: str, via: str | None) -> Release:
     if via is not None:
         return repository.release(board, via)
+    named = repository.find(board, requires)
+    if named is not None:
+        return named
     for release in published(repository, board):
-        if requires == release.version or release.sequence == minimum:
+        if release.sequence == minimum:
             return release
     raise UsageError(f"no published release has sequence {minimum}", "say --via VERSION")
 
 
 def _sequence_of(repository: Repository, board: str, text: str, option: str) -> int:
-    for release in published(repository, board):
-        if release.version == text:
-            return release.sequence
+    release = repository.find(board, text)
+    if release is not None and release.epoch == repository.epoch():
+        return release.sequence
     if text.isascii() and text.isdigit() and int(text) <= MAX_NUMBER:
         return int(text)
     raise UsageError(f"{option} {text} is neither a published version nor a sequence", "see `heirloom release list`")

@@ -4,13 +4,15 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tuf.api.metadata import Metadata, Targets
+
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
 from heirloom.device.manifest import Manifest
-from heirloom.signing import built, endorse, roles, verify
+from heirloom.signing import bins, built, endorse, roles, verify
 from heirloom.signing.built import BuiltRelease, check_blob
 from heirloom.signing.metadata import time_text
-from heirloom.signing.repository import BLOBS, Repository
+from heirloom.signing.repository import BLOBS, Repository, release_path
 
 BUILT, SIGNED, PUBLISHED = "built", "signed", "published"
 
@@ -22,6 +24,7 @@ class Known:
     Attributes:
         state: "built", "signed" (waits for publishing) or "published".
         channels: Those that point to it.
+        archived: It is published, but no longer where devices look.
     """
 
     board: str
@@ -30,12 +33,14 @@ class Known:
     sequence: int
     state: str
     channels: list[str] = field(default_factory=list)
+    archived: bool = False
 
 
 def known(project: Project, board: str) -> list[Known]:
     """The releases of a board, lowest first."""
     repository = Repository(project.repository)
     pointers = repository.channels(board)
+    listed = {release.path for release in repository.releases(board)}
     published = [
         Known(
             board,
@@ -44,8 +49,9 @@ def known(project: Project, board: str) -> list[Known]:
             release.sequence,
             PUBLISHED,
             sorted(channel for channel, version in pointers.items() if version == release.version),
+            release.path not in listed,
         )
-        for release in repository.releases(board)
+        for release in repository.history(board)
     ]
     done = {release.version for release in published}
     builds = [build for build in built.built_releases(project, board) if build.version not in done]
@@ -117,9 +123,10 @@ def check(project: Project, release: Known, now: datetime) -> Verified:
     _check_says(manifest, project, release)
     for path, length, sha256 in manifest.files:
         check_blob(repository.path / BLOBS / sha256.hex(), length, sha256, path)
-    role = roles.releases_role(release.board)
-    metadata = trusted.targets_role(role)
-    result = trusted.targets.signed.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    role, metadata, delegator = _listing(repository, trusted, release)
+    verify.check_expiry(metadata, role, now)
+    result = delegator.signed.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    verify.signed_by(metadata, role, delegator, f"{role}.json")
     return Verified(
         release.board,
         release.version,
@@ -130,6 +137,17 @@ def check(project: Project, release: Known, now: datetime) -> Verified:
         result.threshold,
         time_text(metadata.signed.expires),
     )
+
+
+def _listing(
+    repository: Repository, trusted: verify.Trusted, release: Known
+) -> tuple[str, Metadata[Targets], Metadata[Targets]]:
+    """The role that lists a published release, its metadata, and the role that delegates to it."""
+    role = roles.releases_role(release.board)
+    listing = trusted.targets_role(role)
+    name = bins.bin_of(listing, release_path(release.board, release.version))
+    content = repository.bin(release.board, name) if release.archived and name else None
+    return (name, content, listing) if name and content else (role, listing, trusted.targets)
 
 
 def _check_built(project: Project, repository: Repository, release: Known) -> Verified:

@@ -11,8 +11,8 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
-from heirloom.signing import roles, verify
-from heirloom.signing.metadata import EPOCH, utc_now
+from heirloom.signing import bins, roles, verify
+from heirloom.signing.metadata import EPOCH, file_name, meta_name, parse, utc_now
 
 METADATA = "metadata"
 TARGETS = "targets"
@@ -118,6 +118,7 @@ class Repository:
     def __init__(self, path: Path, anchor: bytes | None = None) -> None:
         self.path = path
         self.anchor = anchor
+        self._bins: dict[str, Metadata[Targets]] = {}
 
     @property
     def exists(self) -> bool:
@@ -181,17 +182,79 @@ class Repository:
         return [name.removeprefix(prefix) for name in verify.delegated_roles(self.targets()) if name.startswith(prefix)]
 
     def releases(self, board: str) -> list[Release]:
-        """The releases listed for `board`, lowest first."""
+        """The releases that `board`'s devices see, lowest first; the highest of all is among them."""
         return releases_in(self.role(roles.releases_role(board)))
 
+    def history(self, board: str) -> list[Release]:
+        """All published releases, those in the archive included, lowest first."""
+        found = {release.path: release for release in self.releases(board)}
+        for name in bins.names(self.role(roles.releases_role(board))):
+            content = self.bin(board, name)
+            for release in releases_in(content) if content else ():
+                found.setdefault(release.path, release)
+        return sorted(found.values(), key=lambda release: release.order)
+
+    def find(self, board: str, version: str) -> Release | None:
+        """One published release, archived or not; None if there is none of that version."""
+        target = self._target(board, release_path(board, version))
+        return entry(target) if target else None
+
     def release(self, board: str, version: str) -> Release:
-        """One listed release; HeirloomError if it is not listed."""
-        listed = self.releases(board)
-        for release in listed:
-            if release.version == version:
-                return release
-        known = ", ".join(release.version for release in listed) or "none"
+        """One published release; HeirloomError if there is none."""
+        found = self.find(board, version)
+        if found is not None:
+            return found
+        known = ", ".join(release.version for release in self.releases(board)) or "none"
         raise HeirloomError(f"no release {version} of {board} is published", f"published releases: {known}")
+
+    def is_archived(self, board: str, version: str) -> bool:
+        """Whether the release is published, but no longer where devices look."""
+        path = release_path(board, version)
+        return (
+            path not in self.role(roles.releases_role(board)).signed.targets and self.find(board, version) is not None
+        )
+
+    def entry(self, board: str, path: str) -> TargetFile:
+        """The signed entry of a published release; HeirloomError if there is none."""
+        target = self._target(board, path)
+        if target is None:
+            raise HeirloomError(f"{path} is not published")
+        return target
+
+    def _target(self, board: str, path: str) -> TargetFile | None:
+        releases = self.role(roles.releases_role(board))
+        target = releases.signed.targets.get(path)
+        name = bins.bin_of(releases, path)
+        if target is not None or name is None:
+            return target
+        content = self.bin(board, name)
+        return content.signed.targets.get(path) if content else None
+
+    def bin(self, board: str, name: str) -> Metadata[Targets] | None:
+        """A bin of `board`'s archive, held against what the releases role says of it; None before it was published.
+
+        Its own signatures are not looked at: after a change of keys they are those of the old ones for a while.
+        """
+        if name not in self._bins:
+            data = self.bin_bytes(board, name)
+            if data is None:
+                return None
+            content = parse(Targets, data, name)
+            bins.check_bin(name, content, self.role(roles.releases_role(board)))
+            self._bins[name] = content
+        return self._bins[name]
+
+    def bin_bytes(self, board: str, name: str) -> bytes | None:
+        """The file of a bin, as the snapshot describes it; None before there is an archive."""
+        meta = self.snapshot().signed.meta.get(meta_name(name))
+        if meta is None or name not in bins.names(self.role(roles.releases_role(board))):
+            return None
+        file = file_name(name, meta.version)
+        data = self.read(file)
+        if data is None:
+            raise HeirloomError(f"{file} is missing in the repository", "restore the repository from a copy")
+        verify.check_content(meta, data, file)
+        return data
 
     def channels(self, board: str) -> dict[str, str]:
         """Channel name to the version that it points to."""
@@ -206,8 +269,7 @@ class Repository:
         data = self._read(name)
         if data is None:
             raise HeirloomError(f"{name} is missing in the repository", "restore the repository from a copy")
-        target = self.role(roles.releases_role(board)).signed.targets[release.path]
-        verify.check_content(target, data, name)
+        verify.check_content(self.entry(board, release.path), data, name)
         return data
 
     def manifest(self, board: str, version: str) -> Manifest:

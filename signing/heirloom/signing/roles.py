@@ -1,5 +1,6 @@
 """The roles of a product and their rules, as data: who signs, how many of them, and for how long (DESIGN 4)."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,6 +12,10 @@ TOP_LEVEL = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 
 RELEASES_PREFIX = "releases-"
 CHANNELS_PREFIX = "channels-"
+
+# Boards are in capitals, as MicroPython names them, so this is the end of no board's role.
+_BIN = re.compile(r"(releases-.+-archive)-[0-9a-f]+")
+_ARCHIVE = "-archive"
 
 # Every device downloads the snapshot, so it stays small however many boards a product has.
 SNAPSHOT_LIMIT_BYTES = 16 * 1024
@@ -65,6 +70,22 @@ def channels_role(board: str) -> str:
     return CHANNELS_PREFIX + board
 
 
+def archive_prefix(releases: str) -> str:
+    """What the names of the archive's bins begin with, below a board's releases role."""
+    return releases + _ARCHIVE
+
+
+def archived_below(role: str) -> str | None:
+    """The releases role that the bin `role` belongs to; None if it is no bin of an archive."""
+    match = _BIN.fullmatch(role)
+    return match[1].removesuffix(_ARCHIVE) if match else None
+
+
+def board_of(role: str) -> str:
+    """The board of a board's role or of a bin of its archive."""
+    return (archived_below(role) or role).partition("-")[2]
+
+
 def board_roles(board: str) -> tuple[str, str]:
     """Both roles of one board, in the order in which targets delegates to them."""
     return releases_role(board), channels_role(board)
@@ -72,8 +93,7 @@ def board_roles(board: str) -> tuple[str, str]:
 
 def paths(role: str) -> list[str]:
     """The target paths that a board's role may list (TUF path patterns)."""
-    kind, _, board = role.partition("-")
-    return [f"{kind}/{board}/*"]
+    return [f"{role.partition('-')[0]}/{board_of(role)}/*"]
 
 
 def key_names(role: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from tuf.api.metadata import Metadata, Targets
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.signing import roles
+from heirloom.signing import bins, roles
 from heirloom.signing.repository import channels_in, releases_in
 
 Roles = Mapping[str, Metadata[Targets]]
@@ -28,7 +28,7 @@ def check_boards(proposed: Roles, before: Roles, changed: AbstractSet[str], epoc
         _check_paths(role, proposed[role])
         if role.startswith(roles.RELEASES_PREFIX):
             _check_releases(role, proposed[role], before.get(role), epoch)
-    for board in sorted({role.partition("-")[2] for role in changed - {roles.TARGETS}}):
+    for board in sorted({roles.board_of(role) for role in changed - {roles.TARGETS}}):
         releases, channels = roles.board_roles(board)
         if channels in proposed and releases in proposed:
             _check_channels(board, proposed[channels], proposed[releases])
@@ -65,6 +65,41 @@ def _check_channels(board: str, channels: Metadata[Targets], releases: Metadata[
         pointer = channels.signed.targets[f"channels/{board}/{channel}"]
         release = releases.signed.targets.get(path)
         if release is None:
-            raise HeirloomError(f"channel {channel} of {board} points to {path}, which the releases role does not list")
+            raise HeirloomError(
+                f"channel {channel} of {board} points to {path}, which the releases role does not list",
+                "if the channel was moved since the release was signed, sign it again",
+            )
         if (pointer.length, pointer.hashes) != (release.length, release.hashes):
             raise HeirloomError(f"channel {channel} of {board} has another length or hash than {path}")
+
+
+def check_archives(targets: Metadata[Targets], proposed: Roles, before: Roles, changed: AbstractSet[str]) -> None:
+    """Hold the archives against the releases roles that they belong to.
+
+    Args:
+        targets: As it will be.
+        proposed: All boards' roles as they will be, and the bins that change.
+        before: All boards' roles as they are.
+        changed: Names of the roles that change.
+
+    Raises:
+        HeirloomError: Somebody else could sign a bin, or a bin is not what its releases role says.
+    """
+    for role, releases in proposed.items():
+        if not role.startswith(roles.RELEASES_PREFIX) or roles.archived_below(role):
+            continue
+        if bins.trusts_others(releases, role, targets):
+            raise HeirloomError(
+                f"the archive of {role} is in the hands of keys that targets no longer names for it",
+                f"its holders must sign {role} anew, as a ceremony does",
+            )
+        if not bins.names(releases):
+            if role in before and bins.names(before[role]):
+                raise HeirloomError(f"{role} would lose its archive")
+            continue
+        known = bins.recorded(before[role]) if role in before and bins.names(before[role]) else {}
+        for name, digest in bins.recorded(releases).items():
+            if name in changed:
+                bins.check_bin(name, proposed[name], releases)
+            elif known.get(name) != digest:
+                raise HeirloomError(f"{role} says that {name} changed, but it is not there", "sign and publish it too")

@@ -10,7 +10,7 @@ from datetime import datetime
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 
 from heirloom.cli.errors import HeirloomError, UsageError
-from heirloom.signing import ci, places, roles
+from heirloom.signing import bins, ci, places, roles
 from heirloom.signing.ceremony.base import Base
 from heirloom.signing.ceremony.holders import HOLDERS, check_distinct, keys_of, names_in
 from heirloom.signing.ceremony.wishes import Handover, NewKey, Wishes
@@ -190,8 +190,9 @@ class _Book:
         if renewed or not is_signed(self.base.targets, roles.TARGETS, self.root):
             changed[roles.TARGETS] = self.targets
         for role, metadata in self.base.delegated.items():
-            if role in wishes.renew or not is_signed(metadata, role, self.targets):
-                changed[role] = next_role(metadata, role, self.now)
+            outdated = bins.trusts_others(metadata, role, self.targets)
+            if role in wishes.renew or outdated or not is_signed(metadata, role, self.targets):
+                changed[role] = bins.renewed(metadata, role, self.targets, self.now)
         for role in self.new_roles:
             if not roles.rule(role).online:
                 changed[role] = first_role(role, self.now)

@@ -13,7 +13,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, T
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
-from heirloom.signing import roles, verify
+from heirloom.signing import bins, roles, verify
 from heirloom.signing.ceremony.holders import HOLDERS, names_in
 from heirloom.signing.ci import CI_KEYS
 from heirloom.signing.keys import SCHEME, KeyStore
@@ -152,11 +152,12 @@ def documents(
     """
     successors = {keyid: will.signed.keys[keyid] for keyid in will.signed.roles[roles.ROOT].keyids}
     offline = [role for role in verify.delegated_roles(repository.targets()) if not roles.rule(role).online]
+    targets = _targets(repository.targets(), successors, online, answers, now)
     return Documents(
         will,
         _own_root(will, online, answers, now),
-        _targets(repository.targets(), successors, online, answers, now),
-        {role: next_role(repository.role(role), role, now) for role in offline},
+        targets,
+        {role: bins.renewed(repository.role(role), role, targets, now) for role in offline},
     )
 
 

@@ -1,0 +1,99 @@
+"""The archive of a board's releases: a fixed number of hash bins below its releases role (TAP 15), for what is past.
+
+A device reads the releases role and none of the bins, so what it fetches does not grow with the history. The bins are
+signed by the releases keys; the releases role carries the hash of what each bin says, so that its signatures vouch for
+the archive also while new keys have not signed the bins yet.
+"""
+
+from datetime import datetime
+from hashlib import sha256
+
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, Targets
+
+from heirloom.cli.errors import HeirloomError
+from heirloom.signing import roles
+from heirloom.signing.metadata import next_role
+
+# In a releases role: name of a bin to the SHA-256 of the canonical form of its `signed` part, hexadecimal.
+ARCHIVE = "x-heirloom-archive"
+# In a bin: its own name.
+NAME = "x-heirloom-bin"
+# 16 bins: few enough for every snapshot, enough to rewrite only a sixteenth of the history at a time.
+BIT_LENGTH = 4
+
+
+def names(releases: Metadata[Targets]) -> list[str]:
+    """The bins that a releases role delegates to; none before the first archiving."""
+    succinct = _succinct(releases)
+    return list(succinct.get_roles()) if succinct else []
+
+
+def bin_of(releases: Metadata[Targets], path: str) -> str | None:
+    """The bin for a target path; None without an archive."""
+    succinct = _succinct(releases)
+    return succinct.get_role_for_target(path) if succinct else None
+
+
+def delegate(releases: Metadata[Targets], role: str, targets: Metadata[Targets]) -> None:
+    """Let the keys that targets names for the releases role `role`, and no others, sign its bins."""
+    holder = _holder(role, targets)
+    keys = targets.signed.delegations.keys if targets.signed.delegations else {}
+    succinct = SuccinctRoles(list(holder.keyids), holder.threshold, BIT_LENGTH, roles.archive_prefix(role))
+    releases.signed.delegations = Delegations({keyid: keys[keyid] for keyid in holder.keyids}, succinct_roles=succinct)
+
+
+def trusts_others(releases: Metadata[Targets], role: str, targets: Metadata[Targets]) -> bool:
+    """Whether the bins could be signed by keys, or by fewer of them, than targets wants for the releases role."""
+    succinct, holder = _succinct(releases), _holder(role, targets)
+    if succinct is None:
+        return False
+    return not set(succinct.keyids) <= set(holder.keyids) or succinct.threshold < holder.threshold
+
+
+def renewed(releases: Metadata[Targets], role: str, targets: Metadata[Targets], now: datetime) -> Metadata[Targets]:
+    """The next version of a releases role with the same content, its archive in the hands of today's keys; unsigned."""
+    metadata = next_role(releases, role, now)
+    if names(metadata):
+        delegate(metadata, role, targets)
+    return metadata
+
+
+def said(metadata: Metadata[Targets]) -> str:
+    """The hash of what a bin says, whoever signed it."""
+    return sha256(metadata.signed_bytes).hexdigest()
+
+
+def recorded(releases: Metadata[Targets]) -> dict[str, str]:
+    """Name of each bin to the hash that the releases role carries.
+
+    Raises:
+        HeirloomError: It does not say so for each of its bins.
+    """
+    field = releases.signed.unrecognized_fields.get(ARCHIVE, {})
+    if not isinstance(field, dict) or sorted(field) != names(releases):
+        raise HeirloomError("a releases role does not say what each bin of its archive holds")
+    return {str(name): str(value) for name, value in field.items()}
+
+
+def check_bin(name: str, metadata: Metadata[Targets], releases: Metadata[Targets]) -> None:
+    """Hold a bin against what the releases role says of it.
+
+    Raises:
+        HeirloomError: It is another content, or lists what belongs elsewhere.
+    """
+    if recorded(releases).get(name) != said(metadata):
+        raise HeirloomError(f"{name} does not hold what its releases role says", "restore the repository from a copy")
+    for path in metadata.signed.targets:
+        if bin_of(releases, path) != name:
+            raise HeirloomError(f"{name} lists {path}, which belongs to {bin_of(releases, path)}")
+
+
+def _succinct(releases: Metadata[Targets]) -> SuccinctRoles | None:
+    return releases.signed.delegations.succinct_roles if releases.signed.delegations else None
+
+
+def _holder(role: str, targets: Metadata[Targets]) -> DelegatedRole:
+    holder = targets.signed.get_delegated_role(role)
+    if not isinstance(holder, DelegatedRole):
+        raise HeirloomError(f"targets delegates to {role} in a way that Heirloom does not know")
+    return holder
