@@ -3,8 +3,8 @@
 Loads the verification core; the caller drops it again (heirloom_boot.forget) before the next stage.
 """
 
-from heirloom.device.clock import now
-from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, E_REQUIRES, UpdateError
+from heirloom.device.clock import from_http, now
+from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, E_REQUIRES, E_STALE, UpdateError
 from heirloom.device.places import Places
 from heirloom.device.store import FlashStore, FlashTables
 from heirloom.device.tuf import Client
@@ -46,6 +46,7 @@ def find(where: Places, device: "dict[str, Any]", owner: "dict[str, Any]", versi
         client = Client(FlashStore(), where, now(), None, FlashTables())
         try:
             client.poll()
+            _check_network_clock(client, where.date())
             return _found(client, device.get("board"), owner["channel"] or device.get("channel") or "stable", version)
         except UpdateError as error:
             if first is None or first.code == E_NETWORK:
@@ -57,6 +58,17 @@ def find(where: Places, device: "dict[str, Any]", owner: "dict[str, Any]", versi
             where.versions = _versions(client)
             client.close()
     raise first or UpdateError(E_NETWORK, "no place of the repository is known")
+
+
+def _check_network_clock(client: Client, date: str) -> None:
+    """Refuses a place that says itself that its timestamp has expired: one that nobody keeps any more (TUF 5.4.4).
+
+    A device often has no clock of its own. The network's is not trusted: it can only make this check refuse, is
+    forgotten after it, and raises no bound.
+    """
+    said, expires = from_http(date), client.value("timestamp", "expires")
+    if said and isinstance(expires, str) and expires <= said:
+        raise UpdateError(E_STALE, f"timestamp has expired on {expires} by the network's clock, {said} (TUF 5.4.4)")
 
 
 def _versions(client: Client) -> "dict[str, int]":

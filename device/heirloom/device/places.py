@@ -49,6 +49,10 @@ class Places:
         """The base URLs, the current place first."""
         return self._urls[self._at :] + self._urls[: self._at]
 
+    def date(self) -> str:
+        """The Date header of the newest answer: what the network says that the time is."""
+        return self._http.date
+
     def next(self) -> None:
         """Turns to the next place, because what the current one delivered was refused."""
         self._at = (self._at + 1) % len(self._urls)

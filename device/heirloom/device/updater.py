@@ -88,6 +88,16 @@ class Updater:
         self._record(f"release {release.version} is available" if release else "up to date", settled=not release)
         return release
 
+    async def apoll(self) -> "Optional[Release]":
+        """check() in an event loop, which runs on while the network comes up. The check itself blocks it."""
+        import asyncio
+
+        from heirloom.device.network import connecting
+
+        for wait_ms in connecting():
+            await asyncio.sleep_ms(wait_ms)
+        return self.check()
+
     def wants(self, release: "Release") -> bool:
         """Whether the owner lets this release be installed: switched on, or said yes to it."""
         if self._owner["updates"] != "ask":
