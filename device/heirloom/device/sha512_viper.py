@@ -76,7 +76,8 @@ _SCRATCH = const(192 * 4)  # bytes
 def _schedule(s: ptr32, low: uint, x: uint, data: ptr8, offset: int) -> object:
     """Prepare the message schedule for the block of `data` at `offset` (FIPS 180-4, 6.4.2, 1).
 
-    The sums of each word are done for the low half (i = 1), then with their carry for the high half (i = 0).
+    The sums of each word are done for the low half (i = 1), then with their carry for the high half (i = 0), where
+    nothing more is carried.
     """
     mask = uint(0xFFFF) << 16 | 0xFFFF
     for i in range(32):
@@ -88,10 +89,9 @@ def _schedule(s: ptr32, low: uint, x: uint, data: ptr8, offset: int) -> object:
             p = w + i
             q = w + 1 - i  # the other half
             low = uint(s[p]) + carry
-            carry = uint(low < carry)
             x = uint(s[p + 18])
             low += x
-            carry += uint(low < x)
+            carry = uint(low < x)
             m = uint(s[p + 2])
             n = uint(s[q + 2])
             # sigma 0: rotate right 1, rotate right 8, shift right 7
@@ -133,11 +133,10 @@ def _rounds(s: ptr32, low: uint, x: uint, k: ptr8) -> object:
             # The sum T1: W, K, h, Ch(e, f, g), Sigma1(e).
             p = t + i
             low = uint(s[_SCHEDULE + p]) + t_carry
-            t_carry = uint(low < t_carry)
             p = 4 * p
             x = uint(k[p] << 24 | k[p + 1] << 16 | k[p + 2] << 8 | k[p + 3]) & mask
             low += x
-            t_carry += uint(low < x)
+            t_carry = uint(low < x)
             x = uint(s[d + 8])
             low += x
             t_carry += uint(low < x)
@@ -154,19 +153,17 @@ def _rounds(s: ptr32, low: uint, x: uint, k: ptr8) -> object:
             low &= mask
             # The new e: T1 and d.
             x = low + e_carry
-            e_carry = uint(x < low)
             n = uint(s[d])
             x += n
-            e_carry += uint(x < n) + (x >> 16 >> 16)
+            e_carry = uint(x < n) + (x >> 16 >> 16)
             s[d + 8] = x
             # The new a: T1, Maj(a, b, c), Sigma0(a).
             low += a_carry
-            a_carry = uint(low < a_carry)
             m = uint(s[a])
             n = uint(s[b])
             x = m & n | uint(s[c]) & (m | n)
             low += x
-            a_carry += uint(low < x)
+            a_carry = uint(low < x)
             n = uint(s[a + 1 - i - i])
             # Sigma 0: rotate right 28, 34, 39
             x = (m >> 28 ^ n << 4 ^ n >> 2 ^ m << 30 ^ n >> 7 ^ m << 25) & mask
