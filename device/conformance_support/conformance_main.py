@@ -6,11 +6,12 @@ import sys
 import time
 
 from directory_store import DirectoryStore
+from plain_http import HttpFetcher, get
+
 from heirloom.device.errors import E_HASH, E_LENGTH, E_NOT_FOUND, UpdateError
 from heirloom.device.roles import escaped, hasher
 from heirloom.device.target import Target
 from heirloom.device.tuf import Client
-from plain_http import HttpFetcher, get
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def download(options: "dict[str, list[str]]") -> None:
 def _url(made: Client, target: Target, base: str) -> str:
     folder, slash, name = target.path.rpartition("/")
     if made.value("root", "consistent_snapshot") is True:  # TUF 5.7.3
-        name = binascii.hexlify(list(target.hashes.values())[0]).decode() + "." + name
+        name = binascii.hexlify(next(iter(target.hashes.values()))).decode() + "." + name
     return base + ("" if base.endswith("/") else "/") + folder + slash + name
 
 

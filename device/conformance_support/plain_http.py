@@ -73,7 +73,7 @@ class HttpFetcher:
         """base: URL of the folder of the metadata."""
         self._base = base if base.endswith("/") else base + "/"
 
-    def fetch(self, name: str, limit: int, sink: "Any", etag: "Optional[str]" = None) -> "Optional[str]":
+    def fetch(self, name: str, limit: int, sink: "Any", etag: "Optional[str]" = None) -> "Optional[str]":  # noqa: ARG002
         """See protocols.Fetcher."""
         get(self._base + name, sink.write)
         return ""

@@ -7,10 +7,11 @@ its canonical bytes. Offsets and slices count bytes of the stream.
 import hashlib
 import io
 import json
+from array import array
 
 from heirloom.device.compat import const
 from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
-from heirloom.device.jsonscan import BEGIN, DONE, END, KEY, Scanner, Unordered
+from heirloom.device.jsonscan import BEGIN, DONE, KEY, Scanner, Unordered
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -22,7 +23,22 @@ if TYPE_CHECKING:
 
 MAX_UNORDERED = 65_536  # bytes of a document whose members are not in canonical order
 MAX_VALUE = 16_384  # bytes of a value that is loaded
-MAX_FIELDS = 64  # members of `signed`
+
+# Members of `signed` whose places are noted while it is hashed. A few words in one piece: small objects that live long
+# among short-lived ones would leave a small heap without room for anything larger.
+_NOTED = (
+    b"_type",
+    b"spec_version",
+    b"version",
+    b"expires",
+    b"x-heirloom-signed-at",
+    b"consistent_snapshot",
+    b"keys",
+    b"roles",
+    b"meta",
+    b"targets",
+    b"delegations",
+)
 
 _OBJECT = 0x7B
 _ARRAY = 0x5B
@@ -41,13 +57,11 @@ def length_of(stream: "Stream") -> int:
 class Document:
     """A TUF metadata file. Call check() first: it gives the other attributes.
 
-    signed, signatures: their slices. fields: slice of each member of `signed` by name. digest: SHA-256 of
-    the canonical form of `signed`.
+    signed, signatures: their slices. digest: SHA-256 of the canonical form of `signed`.
     """
 
     signed: "Slice"
     signatures: "Slice"
-    fields: "dict[str, Slice]"
     digest: bytes
 
     def __init__(self, name: str, stream: "Stream", length: int) -> None:
@@ -56,6 +70,7 @@ class Document:
         self.length = length
         self._file = stream
         self._stream = stream  # the same, or what was put in order
+        self._noted = array("I", [0] * (2 * len(_NOTED)))  # where each begins and ends
 
     def close(self) -> None:
         """Closes the stream."""
@@ -69,7 +84,8 @@ class Document:
             from heirloom.device.reorder import reordered
 
             if self.length > MAX_UNORDERED:
-                raise UpdateError(E_LIMIT, f"{self.name} is not in canonical order and over {MAX_UNORDERED} bytes")
+                sentence = f"{self.name} is not in canonical order and over {MAX_UNORDERED} bytes"
+                raise UpdateError(E_LIMIT, sentence) from None
             data = reordered(self.name, self._file, self.length)
             self._stream = io.BytesIO(data)
             self._check(len(data))
@@ -77,7 +93,6 @@ class Document:
     def _check(self, length: int) -> None:
         scanner = self._scanner((0, length), 2)
         found: "dict[bytes, Slice]" = {}
-        self.fields = {}
         digest = hashlib.sha256()
         key = b""
         begin = 0
@@ -116,10 +131,10 @@ class Document:
                 begin = scanner.position()
             elif scanner.depth() == 1:
                 break
-            elif len(self.fields) == MAX_FIELDS:
-                raise UpdateError(E_LIMIT, f"{self.name} has more than {MAX_FIELDS} fields")
-            else:
-                self.fields[key.decode()] = (begin, scanner.position())
+            elif key in _NOTED:
+                at = 2 * _NOTED.index(key)
+                self._noted[at] = begin
+                self._noted[at + 1] = scanner.position()
         scanner.emit(None)
         scanner.watch(2)
 
@@ -175,8 +190,11 @@ class Document:
 
     def field(self, *path: str) -> "Optional[Slice]":
         """The slice of a member of `signed`, or None."""
-        found = self.fields.get(path[0])
-        return found and self.find(found, *path[1:])
+        name = path[0].encode()
+        if name not in _NOTED:
+            return self.find(self.signed, *path)
+        at = 2 * _NOTED.index(name)
+        return self.find((self._noted[at], self._noted[at + 1]), *path[1:]) if self._noted[at] else None
 
     def value(self, *path: str) -> object:
         """The value of a member of `signed`, or None."""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = const(32)
 MAX_DIGITS = const(18)
-_BUFFER = const(256)  # bytes
-_FULL = const(252)  # of the output buffer: one step emits at most three bytes
+_BUFFER = const(256)  # bytes of input
+_OUT = const(128)  # bytes of output
+_FULL = const(124)  # of them: one step emits at most three
 _MAX_NAMES = const(4096)  # bytes: names of the members on the way from the top to here
 
 # Events, first those for the caller of step().
@@ -171,12 +172,36 @@ def _text(words: object, source: object, out: object, names: object) -> int:
 
 
 @micropython.viper
-def _run(words: object, source: object, out: object, levels: object, names: object) -> int:
+def _nest(words: object, levels: object, following: int) -> int:
+    """Enters the container whose first state is following, or leaves the innermost one when it is 0."""
+    s = ptr32(words)
+    stack = ptr32(levels)
+    depth = int(s[_DEPTH])
+    if following == 0:
+        outer = int(stack[depth - 1])
+        s[_DEPTH] = depth - 1
+        s[_AFTER] = outer & 7
+        s[_LENGTH] = outer >> 3
+        s[_BASE] = int(s[_BASE]) - (outer >> 3)
+        s[_GREATER] = s[_LAX]
+        return _GO
+    if depth == MAX_DEPTH:
+        return _BAD_DEPTH
+    stack[depth] = (int(s[_LENGTH]) << 3) + int(s[_AFTER])
+    s[_DEPTH] = depth + 1
+    s[_BASE] = int(s[_BASE]) + int(s[_LENGTH])
+    s[_LENGTH] = 0
+    s[_GREATER] = 1  # than nothing
+    s[_AFTER] = _NEXT_VALUE + (following >> 1)
+    return _GO
+
+
+@micropython.viper
+def _run(words: object, source: object, out: object, levels: object, names: object) -> int:  # noqa: C901, PLR0912 - calls are dear
     """Reads on until something needs attention, and says what."""
     s = ptr32(words)
     src = ptr8(source)
     dst = ptr8(out)
-    stack = ptr32(levels)
     grammar = ptr8(_GRAMMAR)
     classes = ptr8(_CLASSES)
     while True:
@@ -223,23 +248,8 @@ def _run(words: object, source: object, out: object, levels: object, names: obje
                 s[_STATE] = following
             if flags & _COUNTS:
                 s[_DIGITS] = int(s[_DIGITS]) + 1
-            depth = int(s[_DEPTH])
-            if flags & _OPENS:
-                if depth == MAX_DEPTH:
-                    return _BAD_DEPTH
-                stack[depth] = (int(s[_LENGTH]) << 3) + int(s[_AFTER])
-                s[_DEPTH] = depth + 1
-                s[_BASE] = int(s[_BASE]) + int(s[_LENGTH])
-                s[_LENGTH] = 0
-                s[_GREATER] = 1  # than nothing
-                s[_AFTER] = _NEXT_VALUE + (following >> 1)
-            if flags & _CLOSES:
-                outer = int(stack[depth - 1])
-                s[_DEPTH] = depth - 1
-                s[_AFTER] = outer & 7
-                s[_LENGTH] = outer >> 3
-                s[_BASE] = int(s[_BASE]) - (outer >> 3)
-                s[_GREATER] = s[_LAX]
+            if flags & (_OPENS | _CLOSES) and int(_nest(words, levels, following)) != _GO:
+                return _BAD_DEPTH
             if flags & _ENDS == 0:
                 continue
         if int(s[_DIGITS]) > MAX_DIGITS:
@@ -254,14 +264,14 @@ class Unordered(Exception):
 
 
 class Scanner:
-    """Reads slices of a stream, one after the other. Its 1.2 KB of buffers are made once."""
+    """Reads slices of a stream, one after the other. Its 0.7 KB of buffers are made once."""
 
     def __init__(self) -> None:
         self._words = array("i", [0] * _WORDS)
         self._levels = array("i", [0] * MAX_DEPTH)
         self._in = bytearray(_BUFFER)
-        self._out = bytearray(_BUFFER)
-        self._names = bytearray(_BUFFER)
+        self._out = bytearray(_OUT)
+        self._names = bytearray(_OUT)
 
     def start(self, name: str, stream: "Stream", begin: int, end: int, watch: int, ordered: bool = True) -> None:
         """Prepares to read the one value in bytes begin to end of the stream.
@@ -314,7 +324,7 @@ class Scanner:
         Raises UpdateError E_FORMAT or E_LIMIT for what is refused, Unordered where members are not in order.
         """
         while True:
-            event = _run(self._words, self._in, self._out, self._levels, self._names)
+            event: int = _run(self._words, self._in, self._out, self._levels, self._names)
             if event <= DONE:
                 return event
             if event == _MORE and not self._fill():
@@ -458,7 +468,8 @@ class Scanner:
                 self._refuse()
             point = point << 6 | (c & 0x3F)
             text += bytes([c])
-        if lead < 0xC0 or lead > 0xF4 or point < (0x80, 0x800, 0x10000)[follow - 1] or point > 0x10FFFF or point >> 11 == 0x1B:
+        least = (0x80, 0x800, 0x10000)[follow - 1]
+        if not 0xC0 <= lead < 0xF5 or not least <= point < 0x110000 or point >> 11 == 0x1B:
             self._refuse()
         return text
 

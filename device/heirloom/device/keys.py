@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from heirloom.device.canonical import Document, Slice
-    from heirloom.device.protocols import TableCache
+    from heirloom.device.protocols import Table, TableCache
 
 MAX_SIGNATURES = 64
 
@@ -41,30 +41,49 @@ class Key:
         self.name = binascii.hexlify(hashlib.sha256(f"{kind}:{material}".encode()).digest()[:10]).decode()
 
     def verify(self, document: "Document", signature: bytes, tables: "Optional[TableCache]") -> bool:
-        """Whether the signature is this key's over `signed` of the document."""
-        if self.kind == _RSA:
-            from heirloom.device import rsapss
+        """Whether the signature is this key's over `signed` of the document.
 
-            return rsapss.verify(self.material[0], self.material[1], signature, document.digest)
-        if tables is None:
-            return self._verify(document, signature, None)
-        table = tables.get(self.name)
-        if table is not None and self._verify(document, signature, table):
-            return True
-        if not self._verify(document, signature, None):
+        tables: where tables of keys are kept; without them, or when a kept one fails, one is made in memory.
+        """
+        try:
+            if self.kind == _RSA:
+                return self._verify(document, signature, None)
+            if tables is not None:
+                table = self._kept_table(tables)
+                if table is not None and self._verify(document, signature, table):
+                    return True
+            verified = self._verify(document, signature, self._memory_table())
+        except ValueError:  # the key is no point of its curve
             return False
-        if table is not None:  # it gave a wrong verdict
-            tables.drop(self.name)
-        tables.put(self.name, self.make_table)
-        return True
-
-    def _verify(self, document: "Document", signature: bytes, table: "Any") -> bool:
-        gc.collect()  # verifiers soon fill a small heap with numbers; tables must still fit in between, in one piece
-        message = document.feed if self.kind == _ED25519 else document.digest
-        verified: bool = _scheme(self.kind).verify(self.material, signature, message, table)
-        if table is None:
-            gc.collect()  # a whole table was made, in memory
+        if verified and tables is not None:
+            tables.drop(self.name)  # what it has is wrong
         return verified
+
+    def _kept_table(self, tables: "TableCache") -> "Optional[Table]":
+        table = tables.get(self.name)
+        if table is None:
+            gc.collect()
+            tables.put(self.name, self.make_table)
+            table = tables.get(self.name)
+        return table
+
+    def _memory_table(self) -> "Table":
+        _scheme(self.kind)
+        from heirloom.device.comb import MemoryTable
+
+        gc.collect()
+        made: "list[bytes]" = []
+        self.make_table(made.append)
+        return MemoryTable(made[0])
+
+    def _verify(self, document: "Document", signature: bytes, table: "Optional[Table]") -> bool:
+        gc.collect()  # verifiers soon fill a small heap with numbers; what they keep must fit in between
+        scheme = _scheme(self.kind)
+        if self.kind == _RSA:
+            n, e = self.material
+            return bool(scheme.verify(n, e, signature, document.digest))
+        message = document.feed if self.kind == _ED25519 else document.digest
+        return bool(scheme.verify(self.material, signature, message, table))
 
     def make_table(self, write: "Any") -> None:
         """Writes the comb table of this key by calling write(data)."""
@@ -77,6 +96,10 @@ def _scheme(kind: str) -> "Any":
         from heirloom.device import ed25519
 
         return ed25519
+    if kind == _RSA:
+        from heirloom.device import rsapss
+
+        return rsapss
     from heirloom.device import p256
 
     return p256
@@ -95,8 +118,8 @@ def parse(value: object) -> "Optional[Key]":
         return None
     try:
         if kind == _ED25519:
-            material = binascii.unhexlify(public)
-            return Key(kind, material) if len(material) == 32 else None
+            point = binascii.unhexlify(public)
+            return Key(kind, point) if len(point) == 32 else None
         from heirloom.device import der
 
         found, material = der.public_key(public)
@@ -119,14 +142,10 @@ class Delegation:
             raise UpdateError(E_FORMAT, f"{delegator.name} has a role without keyids, threshold or keys")
         self.delegator = delegator
         self.keys = keys
-        self.key_ids: "list[str]" = []
-        for where in delegator.elements(ids):
-            key_id = delegator.load(where)
-            if not isinstance(key_id, str) or key_id in self.key_ids:
-                raise UpdateError(E_FORMAT, f"{delegator.name} has a role with a bad or repeated key id")
-            if len(self.key_ids) == MAX_SIGNATURES:
-                raise UpdateError(E_LIMIT, f"{delegator.name} has a role with more than {MAX_SIGNATURES} keys")
-            self.key_ids.append(key_id)
+        loaded = delegator.load(ids)
+        if not isinstance(loaded, list) or len(set(map(str, loaded))) != len(loaded):
+            raise UpdateError(E_FORMAT, f"{delegator.name} has a role with repeated key ids, or without a list of them")
+        self.key_ids: "list[str]" = [str(key_id) for key_id in loaded]
         number = delegator.load(threshold)
         # A threshold of 0 would make everything signed (TUF 4.3).
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:

@@ -1,7 +1,8 @@
 """What the core remembers between updates beside the files: receipts, the bound of time, the timestamp's ETag.
 
-A receipt says that a document was verified under the delegator that was trusted then: a hash over both. So a file that lies
-here costs no second signature check, until the delegator changes. Losing the notes costs time, never safety.
+A receipt says that a document was verified under the delegator that was trusted then: a hash over both. So a
+file that lies here costs no second signature check, until the delegator changes. Losing the notes costs time,
+never safety.
 """
 
 import binascii
@@ -13,6 +14,8 @@ from heirloom.device.timebound import TimeBound
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from typing import Any
+
     from heirloom.device.canonical import Document
     from heirloom.device.protocols import Store
 
@@ -35,13 +38,12 @@ class Notes:
         except (ValueError, TypeError, KeyError, UnicodeError):
             pass
 
-    def _read(self, value: "dict[str, object]") -> None:
-        offline, online = value["time"]  # type: ignore[misc]
-        receipts = value["ok"]
+    def _read(self, value: "Any") -> None:
+        offline, online = value["time"]
         if value["v"] == _FORMAT and isinstance(offline, int) and isinstance(online, int):
             self.bound = TimeBound(offline, online)
             self.etag = str(value["etag"])
-            self._receipts = [str(receipt) for receipt in receipts]  # type: ignore[attr-defined]
+            self._receipts = [str(receipt) for receipt in value["ok"]]
 
     def save(self) -> None:
         """Writes the notes to the store if they differ from what it has."""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     class Stream(Protocol):
         """An open file, read at random. `seek(0, 2)` returns its length in bytes."""
 
-        def readinto(self, __buffer: "Union[bytearray, memoryview]") -> Optional[int]:
+        def readinto(self, __buffer: "Union[bytearray, memoryview]") -> Optional[int]:  # noqa: PYI063 - MicroPython has no "/"
             """Fills the buffer from the current position; fewer bytes only at the end, 0 there."""
 
-        def seek(self, __offset: int, __whence: int = 0) -> int:
+        def seek(self, __offset: int, __whence: int = 0) -> int:  # noqa: PYI063 - MicroPython has no "/"
             """Moves and returns the new position."""
 
         def close(self) -> object:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     class Temporary(Stream, Protocol):
         """A new file without a name: written once from its beginning, then read."""
 
-        def write(self, __data: "Buffer") -> Optional[int]:
+        def write(self, __data: "Buffer") -> Optional[int]:  # noqa: PYI063 - MicroPython has no "/"
             """Appends all of data. Raises UpdateError E_SPACE when flash is full."""
 
     class Store(Protocol):
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
         def commit(self, name: str, temporary: Temporary) -> None:
             """Closes the temporary and gives it the name, atomically: after a power cut the old file is
-            there or the new one, whole."""
+            there or the new one, whole.
+            """
 
         def discard(self, temporary: Temporary) -> None:
             """Closes the temporary and forgets it."""
@@ -59,7 +60,8 @@ if TYPE_CHECKING:
 
         def load_notes(self) -> bytes:
             """What save_notes last kept (at most 1 KiB), or b"". May be stale or garbage after a power
-            cut: the core then works without."""
+            cut: the core then works without.
+            """
 
         def save_notes(self, data: bytes) -> None:
             """Keeps the core's notes (lower bounds of time, what was verified under which keys)."""
@@ -75,7 +77,7 @@ if TYPE_CHECKING:
 
         length: int  # bytes written since the beginning or the last restart
 
-        def write(self, __data: "Buffer") -> object:
+        def write(self, __data: "Buffer") -> object:  # noqa: PYI063 - MicroPython has no "/"
             """Takes a piece of the body (uncompressed). Raises UpdateError E_LENGTH beyond the limit."""
 
         def restart(self) -> None:
@@ -89,7 +91,8 @@ if TYPE_CHECKING:
 
             Writes its body to sink, at most limit bytes (the sink refuses more, with E_LENGTH; let that
             error through). With an etag the request may be conditional. Returns None when the place said
-            "not modified" (only when etag was given, and nothing was written), else the file's ETag, "" when it has none.
+            "not modified" (only when etag was given, and nothing was written), else the file's ETag, "" when it
+            has none. A place that sends too slowly counts as one that does not answer (slow retrieval attack).
 
             Raises UpdateError E_NOT_FOUND when a place answered that it has no such file, E_NETWORK when no place
             answered.
@@ -98,7 +101,7 @@ if TYPE_CHECKING:
     class Table(Protocol):
         """A comb table of a key, read row by row."""
 
-        def row(self, __index: int, __buffer: bytearray) -> object:
+        def row(self, __index: int, __buffer: bytearray) -> object:  # noqa: PYI063 - MicroPython has no "/"
             """Reads row `index` into the buffer."""
 
     class TableCache(Protocol):
@@ -108,7 +111,7 @@ if TYPE_CHECKING:
             """The table kept under the name (hexadecimal, made from the key itself), or None."""
 
         def put(self, name: str, make: "Callable[[Update], None]") -> None:
-            """May build and keep a table: make(write) streams it out by calling write(data). Takes 0.5 s on an RP2040."""
+            """May build and keep a table: make(write) writes it by calling write(data). Takes 0.5 s on an RP2040."""
 
         def drop(self, name: str) -> None:
             """Forgets a table that gave a wrong verdict."""

@@ -9,9 +9,11 @@ from heirloom.device.jsonscan import BEGIN, DONE, KEY, MAX_DEPTH, Scanner
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from typing import Any
+
     from heirloom.device.protocols import Stream
 
-    Member = list["bytes | int"]  # name, and where in the output its value begins and ends
+    Member = list[Any]  # name, and where in the output its value begins and ends
 
 
 def reordered(name: str, stream: "Stream", length: int) -> bytes:

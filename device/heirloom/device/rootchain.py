@@ -2,7 +2,6 @@
 
 from heirloom.device import keys
 from heirloom.device.canonical import Document
-from heirloom.device.compat import const
 from heirloom.device.errors import E_NOT_FOUND, E_ROLLBACK, UpdateError
 from heirloom.device.trust import Trust, by_root, root_header
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class Target:
     """One target as a verified role lists it."""
 
-    def __init__(self, path: str, role: str, length: int, hashes: "dict[str, bytes]", custom: "dict[str, object]") -> None:
+    def __init__(
+        self, path: str, role: str, length: int, hashes: "dict[str, bytes]", custom: "dict[str, object]"
+    ) -> None:
         self.path = path
         self.role = role  # the role that lists it
         self.length = length  # bytes

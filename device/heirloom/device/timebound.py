@@ -1,9 +1,9 @@
-"""A lower bound of the time, for devices whose clock is missing, wrong or lied to (docs/adr/0004).
+"""A lower bound of the time, for devices whose clock is missing, wrong or lied to (docs/adr/0006).
 
-Two parts, in unix seconds. The offline part is raised by the signing times of what offline keys signed: root, targets and
-the roles named releases-* that targets itself delegates to. The online part is raised by that of the timestamp, whose key lies on a
-server: so it counts only up to the expiry of the trusted root, and a root that changes the timestamp or snapshot
-keys discards it. No expiry date raises anything, and no clock.
+Two parts, in unix seconds. The offline part is raised by the signing times of what offline keys signed: root,
+targets and the roles named releases-* that targets itself delegates to. The online part is raised by that of the
+timestamp, whose key lies on a server: so it counts only up to the expiry of the trusted root, and a root that
+changes the timestamp or snapshot keys discards it. No expiry date raises anything, and no clock.
 """
 
 _OFFLINE = ("root", "targets")
@@ -19,30 +19,26 @@ def offline(role: str, delegator: str) -> bool:
 
 
 class TimeBound:
-    """Both parts of the bound; `changed` tells whether they were raised or discarded since."""
+    """Both parts of the bound."""
 
     def __init__(self, offline_part: int = 0, online_part: int = 0) -> None:
         self.offline = offline_part
         self.online = online_part
-        self.changed = False
 
     def raise_by(self, role: str, delegator: str, signed_at: int, expires: int, root_expires: int) -> None:
         """Takes note of when a verified role was signed, all times in unix seconds.
 
-        A time after the role's own expiry or after that of the trusted root is absurd (or a thief's) and does not count.
+        A time after the role's own expiry or that of the trusted root is absurd, or a thief's: it does not count.
         """
         if signed_at > min(expires, root_expires):
             return
         if role == "timestamp" and signed_at > self.online:
             self.online = signed_at
-            self.changed = True
         elif offline(role, delegator) and signed_at > self.offline:
             self.offline = signed_at
-            self.changed = True
 
     def discard_online(self) -> None:
         """The timestamp or snapshot keys changed: what the old ones said of the time is worth nothing."""
-        self.changed = self.changed or self.online > 0
         self.online = 0
 
     def lower(self, root_expires: int) -> int:

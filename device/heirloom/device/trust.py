@@ -1,5 +1,7 @@
 """The ground the client workflow stands on: stored files, downloads, expiry, and who signs what by the root."""
 
+import gc
+
 from heirloom.device import keys
 from heirloom.device.canonical import Document, length_of
 from heirloom.device.compat import const
@@ -119,11 +121,14 @@ class Trust:
             self.notes.verified(document, delegation.delegator)
         return True
 
-    def download(self, role: str, version: "Optional[int]", limit: int, etag: "Optional[str]" = None) -> "Optional[Download]":
+    def download(
+        self, role: str, version: "Optional[int]", limit: int, etag: "Optional[str]" = None
+    ) -> "Optional[Download]":
         """Fetches the file of a role. None when the place says that it has not changed.
 
         version: in the file's name, None for a name without. Raises UpdateError of the fetcher, or E_LENGTH.
         """
+        gc.collect()
         prefix = "" if version is None else f"{version}."
         download = Download(self.store, role, limit)
         try:
@@ -151,7 +156,8 @@ class Trust:
     def store_verified(self, download: Download, document: Document, delegator: "Optional[Document]") -> Document:
         """Stores a verified file, atomically, and gives it as it now lies there.
 
-        delegator: None for a root, which is its own. Raises UpdateError of the store, E_STATE when flash does not keep it.
+        delegator: None for a root, which is its own. Raises UpdateError of the store, E_STATE when flash does
+        not keep it.
         """
         role, digest = document.name, document.digest
         self.store.commit(file_name(role), download.temporary)
@@ -168,7 +174,7 @@ class Trust:
             raise UpdateError(E_STALE, f"{header.name} has expired on {header.expires_text} (TUF {section})")
 
     def expired(self, header: Header) -> bool:
-        """Whether a role has expired by the clock or by the bound of time (docs/adr/0004)."""
+        """Whether a role has expired by the clock or by the bound of time (docs/adr/0006)."""
         bound = self.notes.bound.lower(self.trusted_root()[1].expires)
         return header.expires <= max(self.now, bound) and not self.accept_stale
 

@@ -10,9 +10,9 @@ Pure: files come from a Store, the network from a Fetcher (protocols.py), the ti
 from heirloom.device import keys
 from heirloom.device.canonical import Document
 from heirloom.device.compat import const
-from heirloom.device.download import Comparison, Download
+from heirloom.device.download import Comparison
 from heirloom.device.errors import E_LIMIT, E_MIX, E_ROLLBACK, E_STATE, UpdateError
-from heirloom.device.roles import Header, MetaFile, escaped, verify_file
+from heirloom.device.roles import Header, MetaFile, verify_file
 from heirloom.device.trust import TOP_LEVEL, Trust, file_name, required
 
 __all__ = ("Client", "Config", "file_name")
@@ -82,9 +82,10 @@ class Client:
         return True
 
     def refresh(self) -> bool:
-        """The whole workflow: root, timestamp, snapshot, targets (TUF 5.3 to 5.6). Delegated roles come with find_target.
+        """The whole workflow: root, timestamp, snapshot, targets (TUF 5.3 to 5.6).
 
-        Returns whether a file changed. Each file is stored as soon as it is verified, so a cut costs only the rest.
+        Delegated roles come with find_target. Returns whether a file changed. Each file is stored as soon as it is
+        verified, so a cut costs only the rest.
         """
         self.close()
         self._trust.changed = False
@@ -115,7 +116,9 @@ class Client:
                 if role in seen:  # TUF 5.6.7.1: cycles end here
                     continue
                 if len(seen) > self._trust.config.max_delegations:
-                    raise UpdateError(E_LIMIT, f"{path} is delegated over more than {len(seen) - 1} roles (TUF 5.6.7.1)")
+                    raise UpdateError(
+                        E_LIMIT, f"{path} is delegated over more than {len(seen) - 1} roles (TUF 5.6.7.1)"
+                    )
                 document = self._visit(role, delegator, where, seen)
                 found = find(document, path)
                 if found is None:
@@ -132,9 +135,10 @@ class Client:
         return None
 
     def value(self, role: str, *path: str) -> object:
-        """A value in the `signed` part of a trusted top-level file, e.g. value("root", "x-heirloom-urls"); None when absent.
+        """What stands under these names in `signed` of a trusted top-level file; None when it is absent.
 
-        Only what is looked up is loaded. Reads the file that lies here, expired or not, without network.
+        For example "root", "x-heirloom-urls". Only what is looked up is loaded, from the file that lies here, expired
+        or not, without network.
         """
         if self._trust.root is None:
             self._trust.load_root()

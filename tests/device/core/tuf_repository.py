@@ -117,8 +117,8 @@ class Repository:
     def describe(self, data: bytes, version: int) -> MetaFile:
         return MetaFile.from_data(version, data, ["sha256"]) if self.hashes else MetaFile(version)
 
-    def publish(self, *roles: str, bump: bool = True, old_root: "Repository | None" = None) -> None:
-        """Signs and publishes roles, in the order of the workflow's end to its beginning, with snapshot and timestamp."""
+    def publish(self, *roles: str, bump: bool = True) -> None:
+        """Signs and publishes roles, and with them snapshot and timestamp."""
         for role in roles:
             if role not in ("snapshot", "timestamp"):
                 self.md[role].signed.version += bump
@@ -172,8 +172,8 @@ class Repository:
 class Worker:
     """A MicroPython process that runs tuf_worker.py."""
 
-    def __init__(self, micropython: Path, modules: Path, heap: str = "128k") -> None:
-        self._command = [str(micropython), "-X", f"heapsize={heap}", str(Path(__file__).with_name("tuf_worker.py"))]
+    def __init__(self, micropython: Path, modules: Path, heap: str) -> None:
+        self._command = [str(micropython), "-X", f"heapsize={heap}", "-c", "import tuf_worker"]
         self._modules = modules
         self._start()
 

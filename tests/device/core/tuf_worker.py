@@ -1,3 +1,4 @@
+# ruff: noqa: PTH123, PTH208, SIM115 - MicroPython has no pathlib
 """Runs on MicroPython: the verification core, driven by one JSON document a line on stdin, one answer a line on stdout.
 
 A command names the directories of the store and of the repository (a folder of metadata files), and what to do.
@@ -10,6 +11,7 @@ import os
 import sys
 
 from directory_store import DirectoryStore
+
 from heirloom.device.errors import E_NETWORK, E_NOT_FOUND, UpdateError
 from heirloom.device.tuf import Client, Config
 
