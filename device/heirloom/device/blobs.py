@@ -108,6 +108,9 @@ class Blobs:
                 return
             except UpdateError as error:
                 # Another place, or the same one from where it stopped. A wrong hash may come of a wrong beginning.
+                if error.code == E_LENGTH:
+                    remove(partial)
+                    places.next()
                 if not tries or (error.code == E_NETWORK and size(partial) <= before) or error.code == E_SPACE:
                     raise
             except OSError as error:
@@ -119,8 +122,6 @@ class Blobs:
         offset = max(0, size(partial))
         response = places.open("blobs/" + path_of(sha256)[len(BLOBS) :], offset)
         if response.length is not None and response.offset + response.length != length:
-            remove(partial)
-            places.next()
             raise UpdateError(
                 E_LENGTH, f"blob {partial[-12:]}... has {response.offset + response.length} bytes, {length} are signed"
             )

@@ -40,7 +40,7 @@ _REASONS = {
 class Http:
     """One client. `sent`, `received` and `requests` count bytes of HTTP and requests; `date` is the newest answer's."""
 
-    def __init__(self, idle_ms: int = _IDLE_MS) -> None:
+    def __init__(self, idle_ms: int = _IDLE_MS, grace_ms: int = _GRACE_MS) -> None:
         self.sent = 0
         self.received = 0
         self.requests = 0
@@ -50,6 +50,7 @@ class Http:
         self.start = 0
         self.end = 0
         self._idle_ms = idle_ms
+        self._grace_ms = grace_ms
         self._peer: "tuple[bool, str, int] | None" = None
         self._sockets: "list[Any]" = []
         self._poller: "Any" = None
@@ -131,7 +132,10 @@ class Http:
 
     def _check_time(self, since: "Any") -> None:
         now = time.ticks_ms()
-        if time.ticks_diff(now, since) > self._idle_ms or time.ticks_diff(now, self._began) > _GRACE_MS + self._came:
+        if (
+            time.ticks_diff(now, since) > self._idle_ms
+            or time.ticks_diff(now, self._began) > self._grace_ms + self._came
+        ):
             raise OSError(_ETIMEDOUT)
 
     def receive(self, buffer: "Target") -> int:

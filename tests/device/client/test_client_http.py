@@ -184,6 +184,7 @@ def test_no_redirect_away_from_tls(fetch, serve) -> None:
 
 
 BAD = {
+    "short body, then closed": b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhello",
     "short body": ok(b"hello").replace(b"Length: 5", b"Length: 50") + b"",
     "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
     "no status": b"HTTP/1.1\r\n\r\n",
@@ -219,6 +220,13 @@ def test_a_body_that_stops_is_not_waited_for(serve, fetch) -> None:
     said = fetch(serve(lambda _: [ok(b"hello")[:-2], 5.0, b"lo"]).url, idle_ms=400)["seen"][0]
     assert "timed out" in said["error"]
     assert said["ms"] < 1500
+
+
+def test_a_body_that_trickles_is_given_up(serve, fetch) -> None:
+    drops: list[bytes | float] = [b"x", 0.1] * 100
+    said = fetch(serve(lambda _: [ok(b"x" * 100)[:-100], *drops]).url)["seen"][0]
+    assert "timed out" in said["error"]
+    assert 900 < said["ms"] < 3000
 
 
 def test_nobody_there(fetch) -> None:

@@ -73,6 +73,16 @@ def reads_and_lists():
     assert os.statvfs("/app") == os.statvfs("/")
 
 
+def another_path_with_the_same_mark_is_not_there():
+    from heirloom.device.appfs import _mark
+
+    mounted()
+    number = 0
+    while _mark("x%d" % number) != _mark("main.py"):
+        number += 1
+    refuses(lambda: os.stat("x%d" % number), 2)
+
+
 def changes_directory():
     mounted()
     os.chdir("lib/pack")

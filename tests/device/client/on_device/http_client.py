@@ -24,8 +24,8 @@ def _read(response, chunk=300):
 
 
 def fetch(idle_ms, *urls):
-    """GETs each URL ("@etag" or "#offset" behind a blank) over one client."""
-    http = Http(int(idle_ms))
+    """GETs each URL ("@etag" or "#offset" behind a blank) over one client; a second of grace for slow answers."""
+    http = Http(int(idle_ms), 1000)
     seen = []
     for asked in urls:
         url, _, more = asked.partition(" ")

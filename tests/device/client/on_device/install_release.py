@@ -173,6 +173,52 @@ def lies_about_a_blob_are_refused():
         assert len(places.asked) <= 6
 
 
+def more_than_signed_without_a_length_is_refused():
+    boot.save(boot.new_state())
+    staged({"main.py": b"good"}, 1)
+
+    class Unsized(Response):
+        def readinto(self, buffer):
+            self.length = 0
+            count = super().readinto(buffer)
+            self.length = None
+            return count
+
+    def unsized(path, offset=0):
+        response = Unsized(b"good" * 100, offset, None)
+        response.length = None
+        return response
+
+    places = Places([])
+    places.open = unsized
+    refuses(lambda: install.install(places, lambda done, total: None), "E_LENGTH")
+    assert boot.load()["a"] is None
+
+
+def the_fallback_is_never_a_release_that_was_not_tried():
+    """Its slot is overwritten by the next release: a cut in between must not leave it named."""
+    cut = 0
+    while True:
+        prelude.flash.cut_at = -1
+        installed()
+        for sequence, files in ((2, NEW), (3, OLD)):
+            staged(files, sequence)
+            power_cycle()
+            prelude.flash.cut_at = cut if sequence == 3 else -1
+            try:
+                install.install(Places(files.values()), lambda done, total: None)
+            except (OSError, prelude.PowerCut, UpdateError):
+                break
+            if sequence == 3:
+                return
+            boot.confirm()
+        power_cycle()
+        state = boot.load()
+        if state["f"] and not state["t"]:
+            assert blobs.load(boot.slot_path(state["f"])).order == (0, 1), (cut, state)
+        cut += 1
+
+
 def flash_that_went_bad_is_fetched_again():
     installed()
     with open(blobs.path_of(hashlib.sha256(OLD["lib/same.py"]).digest()), "r+b") as file:
