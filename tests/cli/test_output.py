@@ -100,6 +100,7 @@ def test_progress_without_a_terminal_is_silent(capsys: pytest.CaptureFixture[str
 
 
 def test_progress_at_a_terminal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a terminal that calls itself dumb gets no moving bar
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with output.progress("brewing", 2) as bar:
         bar.advance()
