@@ -201,7 +201,10 @@ def check_version(filesystem: Path, mpy: bytes) -> None:
 
 
 def smallest_heap(filesystem: Path, call: str) -> int:
-    """Free bytes before the modules are loaded with which the call just succeeds, to 256 bytes."""
+    """Free bytes before the modules are loaded with which the call just succeeds, to 256 bytes.
+
+    An upper bound: small holes that the prompt left count as free, and no module fits into them.
+    """
     low, high = 2048, 34816
     while high - low > 256:
         middle = (low + high) // 2
