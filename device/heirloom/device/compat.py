@@ -1,11 +1,19 @@
-"""What the compiler of MicroPython knows by itself and CPython has to be told: viper's names.
+"""What differs between MicroPython and CPython, where the pure modules run for the host and under the fuzzer.
 
-Imported under CPython only, where the pure modules run for the host and under the fuzzer.
+The compiler of MicroPython knows const and viper's names by itself; CPython has to be told.
 """
+
+import gc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+def collect() -> None:
+    """Collects garbage on a board, where memory is one small piece; elsewhere it would only cost time."""
+    if hasattr(gc, "mem_free"):
+        gc.collect()
 
 
 def const(value: int) -> int:

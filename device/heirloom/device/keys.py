@@ -6,10 +6,9 @@ key ids they go by.
 """
 
 import binascii
-import gc
 import hashlib
 
-from heirloom.device.compat import const
+from heirloom.device.compat import collect, const
 from heirloom.device.errors import E_FORMAT, E_KEYS, E_LIMIT, E_THRESHOLD, UpdateError
 
 TYPE_CHECKING = const(0)
@@ -62,7 +61,7 @@ class Key:
     def _kept_table(self, tables: "TableCache") -> "Optional[Table]":
         table = tables.get(self.name)
         if table is None:
-            gc.collect()
+            collect()
             tables.put(self.name, self.make_table)
             table = tables.get(self.name)
         return table
@@ -71,13 +70,13 @@ class Key:
         _scheme(self.kind)
         from heirloom.device.comb import MemoryTable
 
-        gc.collect()
+        collect()
         made: "list[bytes]" = []
         self.make_table(made.append)
         return MemoryTable(made[0])
 
     def _verify(self, document: "Document", signature: bytes, table: "Optional[Table]") -> bool:
-        gc.collect()  # verifiers soon fill a small heap with numbers; what they keep must fit in between
+        collect()  # verifiers soon fill a small heap with numbers; what they keep must fit in between
         scheme = _scheme(self.kind)
         if self.kind == _RSA:
             n, e = self.material

@@ -32,6 +32,7 @@ class Notes:
         self.bound = TimeBound()
         self.etag = ""
         self._receipts: "list[str]" = []
+        self._used: "set[str]" = set()  # those asked for since
         self._saved = store.load_notes()
         try:
             self._read(json.loads(self._saved))
@@ -60,14 +61,20 @@ class Notes:
 
     def was_verified(self, document: "Document", delegator: "Document") -> bool:
         """Whether this very document was verified under this very delegator."""
-        return _receipt(document, delegator) in self._receipts
+        receipt = _receipt(document, delegator)
+        self._used.add(receipt)
+        return receipt in self._receipts
 
     def verified(self, document: "Document", delegator: "Document") -> None:
         """Remembers that the document was verified under the delegator."""
         receipt = _receipt(document, delegator)
-        if receipt in self._receipts:
-            self._receipts.remove(receipt)
-        self._receipts.append(receipt)
+        self._used.add(receipt)
+        if receipt not in self._receipts:
+            self._receipts.append(receipt)
+        # The oldest go first, but not those of files that are in use: a root outlives many timestamps.
+        for old in list(self._receipts):
+            if len(self._receipts) > MAX_RECEIPTS and old not in self._used:
+                self._receipts.remove(old)
         del self._receipts[:-MAX_RECEIPTS]
 
 

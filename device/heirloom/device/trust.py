@@ -1,10 +1,8 @@
 """The ground the client workflow stands on: stored files, downloads, expiry, and who signs what by the root."""
 
-import gc
-
 from heirloom.device import keys
 from heirloom.device.canonical import Document, length_of
-from heirloom.device.compat import const
+from heirloom.device.compat import collect, const
 from heirloom.device.download import Download
 from heirloom.device.errors import E_FORMAT, E_NETWORK, E_ROLLBACK, E_STALE, E_STATE, UpdateError
 from heirloom.device.notes import Notes
@@ -128,7 +126,7 @@ class Trust:
 
         version: in the file's name, None for a name without. Raises UpdateError of the fetcher, or E_LENGTH.
         """
-        gc.collect()
+        collect()
         prefix = "" if version is None else f"{version}."
         download = Download(self.store, role, limit)
         try:

@@ -249,6 +249,27 @@ def test_lost_notes_cost_nothing_but_time(device: Device, repository: Repository
         assert device.refresh()["result"] is False
 
 
+def test_what_stays_the_same_is_not_verified_again_however_often_the_rest_changes(
+    tmp_path: Path, new_device: NewDevice
+) -> None:
+    repository = Repository(tmp_path / "plain", hashes=False)
+    device = new_device(repository)
+    device.refresh()
+    notes = (device.store / ".notes").read_text()
+    root, targets = device.provisioned.read_bytes(), (device.store / "targets.json").read_bytes()
+    for _ in range(30):
+        repository.publish()
+        device.refresh()
+    # With keys that verify nothing any more, only what was verified before is taken.
+    receipts = json.loads((device.store / ".notes").read_text())["ok"]
+    assert len(receipts) <= 12
+    assert set(json.loads(notes)["ok"]) & set(receipts)
+    broken = targets.replace(b'"sig":"', b'"sig":"00', 1)
+    (device.store / "targets.json").write_bytes(broken)
+    device.provisioned.write_bytes(root.replace(b'"sig":"', b'"sig":"00', 1))
+    assert device.run("poll")["result"] is False
+
+
 def test_without_any_root_there_is_no_trust(device: Device) -> None:
     device.provisioned.unlink()
     device.resists("E_STATE", "root of trust")

@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -96,9 +95,6 @@ class FastEd25519:
 
 @contextmanager
 def fast_signatures() -> Iterator[None]:
-    """Ed25519 by OpenSSL, and no garbage collection before each signature: CPython needs 0.2 s for one."""
-    with (
-        patch.object(keys, "_scheme", lambda _: FastEd25519),
-        patch.object(keys, "gc", SimpleNamespace(collect=lambda: None)),
-    ):
+    """Ed25519 by OpenSSL."""
+    with patch.object(keys, "_scheme", lambda _: FastEd25519):
         yield
