@@ -114,7 +114,6 @@ for _at in range(0, len(_SPECIAL), 2):
     _CLASSES[_SPECIAL[_at]] = _SPECIAL[_at + 1]
 _CLASSES[0x31:0x3A] = b"\x08" * 9
 
-_ESCAPES = b'""\\\\//b\bf\fn\nr\rt\t'
 _WORDS_OF = {0x74: b"true", 0x66: b"false", 0x6E: b"null"}
 _COMPLAINTS = {
     _BAD: "is not JSON",
@@ -342,14 +341,15 @@ class Scanner:
                 raise UpdateError(E_LIMIT, f"{self.name} has names longer than {_MAX_NAMES} bytes in all")
             self._names += bytearray(len(self._names))
             self._words[_ROOM] = len(self._names)
-        elif event == _ESCAPE:
-            self._inject(self._escape())
-        elif event == _HIGH:
-            self._inject(self._utf8())
-        elif event > _WORD:
-            self._refuse(event)
+        elif event == _ESCAPE or event == _HIGH:
+            from heirloom.device.jsontext import escape, utf8
 
-    def _refuse(self, event: int = _BAD) -> None:
+            self._inject(escape(self) if event == _ESCAPE else utf8(self))
+        elif event > _WORD:
+            self.refuse(event)
+
+    def refuse(self, event: int = _BAD) -> None:
+        """Raises the error for what stands here."""
         words = self._words
         complaint = _COMPLAINTS.get(event)
         if complaint is None:
@@ -365,13 +365,13 @@ class Scanner:
             if words[_WATCH]:
                 return END
         if words[_STATE] != _FINISHED:
-            self._refuse()
+            self.refuse()
         self.emit(None)
         return DONE
 
     def _ended(self) -> None:
         if self._words[_DIGITS] > MAX_DIGITS:
-            self._refuse(_BAD_NUMBER)
+            self.refuse(_BAD_NUMBER)
         self._words[_STATE] = self._words[_AFTER]
 
     def _fill(self) -> bool:
@@ -401,11 +401,11 @@ class Scanner:
             self._out[: len(data)] = data
             words[_J] = len(data)
 
-    def _byte(self) -> int:
+    def byte(self) -> int:
         """Takes the next byte of the input, whatever it is."""
         words = self._words
         if words[_I] >= words[_N] and not self._fill():
-            self._refuse()
+            self.refuse()
         value = self._in[words[_I]]
         words[_I] += 1
         return value
@@ -426,69 +426,22 @@ class Scanner:
         words[_I], words[_N] = i, n
         words[_TEXT] = 15
 
-    def _escape(self) -> bytes:
-        """Reads an escape (RFC 8259 7); gives what it stands for, in UTF-8."""
-        self._byte()
-        c = self._byte()
-        if c != 0x75:
-            at = _ESCAPES.find(bytes([c]))
-            if at < 0 or at & 1:
-                self._refuse()
-            return _ESCAPES[at + 1 : at + 2]
-        point = self._hex4()
-        if point >> 10 == 0x36:  # the first half of a surrogate pair
-            if self._byte() != 0x5C or self._byte() != 0x75:
-                self._refuse()
-            low = self._hex4()
-            if low >> 10 != 0x37:
-                self._refuse()
-            point = 0x10000 + ((point & 0x3FF) << 10) + (low & 0x3FF)
-        elif point >> 10 == 0x37:
-            self._refuse()
-        return chr(point).encode()
-
-    def _hex4(self) -> int:
-        value = 0
-        for _ in range(4):
-            digit = b"0123456789abcdef0123456789ABCDEF".find(bytes([self._byte()]))
-            if digit < 0:
-                self._refuse()
-            value = value << 4 | digit & 15
-        return value
-
-    def _utf8(self) -> bytes:
-        """Reads one character above U+007F (RFC 3629: shortest form, no surrogates, at most U+10FFFF)."""
-        lead = self._byte()
-        follow = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
-        text = bytes([lead])
-        point = lead & (0x3F >> follow)
-        for _ in range(follow):
-            c = self._byte()
-            if c & 0xC0 != 0x80:
-                self._refuse()
-            point = point << 6 | (c & 0x3F)
-            text += bytes([c])
-        least = (0x80, 0x800, 0x10000)[follow - 1]
-        if not 0xC0 <= lead < 0xF5 or not least <= point < 0x110000 or point >> 11 == 0x1B:
-            self._refuse()
-        return text
-
     def _word(self) -> bool:
         """Reads true, false, null, or a minus with the first digit. Whether an END is to be reported."""
         words = self._words
-        first = self._byte()
+        first = self.byte()
         if first == 0x2D:
-            digit = self._byte()
+            digit = self.byte()
             if not 0x30 <= digit <= 0x39:
-                self._refuse(_BAD_NUMBER)
+                self.refuse(_BAD_NUMBER)
             self._put(b"0" if digit == 0x30 else bytes([first, digit]))  # "-0" is "0"
             words[_STATE] = _ZERO if digit == 0x30 else _NUMBER
             words[_DIGITS] = 1
             return False
         word = _WORDS_OF[first]
         for c in word[1:]:
-            if self._byte() != c:
-                self._refuse()
+            if self.byte() != c:
+                self.refuse()
         self._put(word)
         words[_STATE] = words[_AFTER]
         return words[_DEPTH] < words[_WATCH]

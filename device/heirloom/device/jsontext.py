@@ -1,0 +1,59 @@
+"""Escapes and characters above U+007F in JSON strings: rare in metadata, so loaded when the first one comes."""
+
+from heirloom.device.compat import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from heirloom.device.jsonscan import Scanner
+
+_ESCAPES = b'""\\\\//b\bf\fn\nr\rt\t'
+
+
+def escape(scanner: "Scanner") -> bytes:
+    """Reads an escape (RFC 8259 7); gives what it stands for, in UTF-8."""
+    scanner.byte()
+    c = scanner.byte()
+    if c != 0x75:
+        at = _ESCAPES.find(bytes([c]))
+        if at < 0 or at & 1:
+            scanner.refuse()
+        return _ESCAPES[at + 1 : at + 2]
+    point = _hex4(scanner)
+    if point >> 10 == 0x36:  # the first half of a surrogate pair
+        if scanner.byte() != 0x5C or scanner.byte() != 0x75:
+            scanner.refuse()
+        low = _hex4(scanner)
+        if low >> 10 != 0x37:
+            scanner.refuse()
+        point = 0x10000 + ((point & 0x3FF) << 10) + (low & 0x3FF)
+    elif point >> 10 == 0x37:
+        scanner.refuse()
+    return chr(point).encode()
+
+
+def _hex4(scanner: "Scanner") -> int:
+    value = 0
+    for _ in range(4):
+        digit = b"0123456789abcdef0123456789ABCDEF".find(bytes([scanner.byte()]))
+        if digit < 0:
+            scanner.refuse()
+        value = value << 4 | digit & 15
+    return value
+
+
+def utf8(scanner: "Scanner") -> bytes:
+    """Reads one character above U+007F (RFC 3629: shortest form, no surrogates, at most U+10FFFF)."""
+    lead = scanner.byte()
+    follow = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
+    text = bytes([lead])
+    point = lead & (0x3F >> follow)
+    for _ in range(follow):
+        c = scanner.byte()
+        if c & 0xC0 != 0x80:
+            scanner.refuse()
+        point = point << 6 | (c & 0x3F)
+        text += bytes([c])
+    least = (0x80, 0x800, 0x10000)[follow - 1]
+    if not 0xC0 <= lead < 0xF5 or not least <= point < 0x110000 or point >> 11 == 0x1B:
+        scanner.refuse()
+    return text
