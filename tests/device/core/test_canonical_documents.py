@@ -1,15 +1,17 @@
-"""The streaming scanner against securesystemslib's canonical JSON, and against all that is not JSON; under CPython."""
+"""The streaming scanner against securesystemslib's canonical JSON, and against all that is not JSON."""
 
 import hashlib
 import io
 import json
 import os
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
+from tuf_repository import Worker
 
 from heirloom.device.canonical import MAX_UNORDERED, Document
 from heirloom.device.errors import UpdateError
@@ -226,6 +228,47 @@ def test_runs_that_end_around_the_buffers(length: int) -> None:
     assert expected is not None
     assert fed(made) == expected.encode()
     assert made.load(made.signed) == signed
+
+
+def expected(data: bytes) -> str:
+    """What CPython says of a document."""
+    try:
+        made = document(data)
+    except UpdateError as error:
+        return error.code
+    return f"{made.digest.hex()} {fed(made).hex()}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_micropython_says_the_same(worker: Worker, seed: int) -> None:
+    """The viper code as MicroPython compiles it, on sound documents and spoiled ones."""
+    pick = random.Random(seed)
+    documents = [*REFUSED, *ACCEPTED] if seed == 0 else []
+
+    def text(characters: str, longest: int) -> str:
+        return "".join(pick.choice(characters) for _ in range(pick.choice([0, 3, longest])))
+
+    def value(depth: int) -> Any:
+        kind = pick.randrange(7 if depth else 4)
+        if kind < 2:
+            return text('aZ09 "\\/\n\t\x7fé€😀\0', 300)
+        if kind < 4:
+            return pick.choice([0, -1, 10**17, -(10**17), 42, True, False, None])
+        if kind == 4:
+            return [value(depth - 1) for _ in range(pick.randrange(5))]
+        return {text('ab"\\é😀', 9): value(depth - 1) for _ in range(pick.randrange(5))}
+
+    while len(documents) < 120:
+        named = {"signatures": [], "signed": {"x": value(3), "y": value(3)}}
+        indent = pick.choice([None, None, 1])
+        raw = pick.random() < 0.5
+        data = json.dumps(named, sort_keys=pick.random() < 0.8, ensure_ascii=raw, indent=indent).encode()
+        if len(data) < 8000:
+            spoiled = bytearray(data)
+            spoiled[pick.randrange(len(data))] = pick.choice([*b'"\\{}[]:,0-9x \x00\x80\xed', pick.randrange(256)])
+            documents += [data, bytes(spoiled)]
+    for data in documents:
+        assert worker.run(documents=[data.hex()])["results"] == [expected(data)], data
 
 
 def test_names_are_compared_as_they_read_not_as_they_are_written() -> None:

@@ -190,8 +190,9 @@ class Worker:
     def run(self, **command: object) -> dict[str, Any]:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # then it says below why
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
         said = []
         for line in self._process.stdout:
             if line.startswith("=> "):
@@ -205,7 +206,8 @@ class Worker:
     def close(self) -> None:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(20)
         self._process.stdout.close()
 

@@ -6,12 +6,14 @@ A command names the directories of the store and of the repository (a folder of 
 
 import binascii
 import gc
+import io
 import json
 import os
 import sys
 
 from directory_store import DirectoryStore
 
+from heirloom.device.canonical import Document
 from heirloom.device.errors import E_NETWORK, E_NOT_FOUND, UpdateError
 from heirloom.device.tuf import Client, Config
 
@@ -100,6 +102,19 @@ def run(command):
     return answer
 
 
+def scan(data):
+    """Digest, and canonical form as it was fed, of a document; or the code of its refusal."""
+    document = Document("document", io.BytesIO(data), len(data))
+    try:
+        document.check()
+    except UpdateError as error:
+        return error.code
+    out = bytearray()
+    document.feed(out.extend)
+    json.loads(json.dumps(document.load(document.signed)))
+    return binascii.hexlify(document.digest).decode() + " " + binascii.hexlify(out).decode()
+
+
 def act(client, step):
     if step == "refresh":
         return client.refresh()
@@ -120,7 +135,11 @@ while True:
     line = sys.stdin.readline()
     if not line:
         break
-    answer = run(json.loads(line))
+    command = json.loads(line)
+    if "documents" in command:
+        answer = {"results": [scan(binascii.unhexlify(data)) for data in command["documents"]]}
+    else:
+        answer = run(command)
     gc.collect()
     answer["heap"] = gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0
     print("=> " + json.dumps(answer))
