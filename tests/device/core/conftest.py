@@ -39,6 +39,14 @@ def small_worker(micropython: Path, compiled_core: Path) -> Iterator[Worker]:
 
 
 @pytest.fixture
+def roomy_worker(micropython: Path, compiled_core: Path) -> Iterator[Worker]:
+    """The same with plenty of heap, for tests that send whole documents over its line and ask only for verdicts."""
+    running = Worker(micropython, compiled_core, "1m")
+    yield running
+    running.close()
+
+
+@pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repository")
 
