@@ -330,14 +330,14 @@ class Story:
         ours, our_target = self.ours.update(self.now, path)
         our_versions, their_versions = self.ours.versions(), self.theirs.versions()
         self.rotated = self.rotated or our_versions["root"] != root
-        COMPARED["all"] += 1
-        COMPARED["refused"] += bool(ours)
+        COMPARED["updates compared"] += 1
+        COMPARED["refused by this client"] += bool(ours)
         if (bool(theirs), our_target, our_versions) != (bool(ours), their_target, their_versions):
             reason = self.explained(theirs, ours, their_versions, our_versions)
             they = f"theirs: {theirs or 'accepted'} {their_versions} {their_target}"
             we = f"ours: {ours or 'accepted'} {our_versions} {our_target}"
             assert reason, "\n  ".join(["differs without a reason", they, we, *self.told])
-            COMPARED[reason] += 1
+            COMPARED[f"explained by difference {reason}"] += 1
             raise Explained
         if not ours:
             self.rotated = False
