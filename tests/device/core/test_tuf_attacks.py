@@ -360,6 +360,19 @@ def test_a_terminating_delegation_ends_the_search(device: Device, repository: Re
     next_update_works(device, repository)
 
 
+def test_a_terminating_delegation_ends_the_search_of_those_above_it_too(device: Device, repository: Repository) -> None:
+    repository.delegate("first", ["shared/*"], terminating=False)
+    repository.delegate("inner", ["shared/*"], by="first")
+    repository.delegate("late", ["shared/*"])
+    repository.add_target("late", "shared/666.cbor")
+    repository.publish("first", "inner", "late", "targets")
+    assert device.refresh(["find", "shared/666.cbor"])["result"] is None
+    repository.md["first"].signed.delegations.roles["inner"].terminating = False
+    repository.publish("first")
+    assert device.refresh(["find", "shared/666.cbor"])["result"]["role"] == "late"
+    next_update_works(device, repository)
+
+
 def test_delegations_are_asked_in_their_order(device: Device, repository: Repository) -> None:
     """CVE-2024-47534: another client lost the order of the roles."""
     names = ["zebra", "alpha", "mike", "bravo"]
