@@ -6,6 +6,7 @@ Every module imports without the extra that it needs.
 """
 
 import importlib
+import logging
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -15,6 +16,9 @@ from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSli
 from heirloom.cli import extras
 from heirloom.cli.errors import HeirloomError
 from heirloom.signing.kinds import usable
+
+# securesystemslib writes what it logs to stderr, beside our sentence about the same; --debug shows the traceback.
+logging.getLogger("securesystemslib").handlers.clear()
 
 # scheme of the URI -> module here
 _MODULES = {
