@@ -232,7 +232,8 @@ def _read(data: "Buffer") -> "dict[int, object]":
     last = 0
     for _ in range(reader.map()):
         key = reader.item()
-        if not isinstance(key, int) or (key not in _NAMES and key != 1):
+        # A boolean is an integer in Python, and true equals 1.
+        if key is True or key is False or not isinstance(key, int) or (key not in _NAMES and key != 1):
             raise CborError("key " + str(key) + " is not known")
         if key <= last:
             raise CborError("map keys out of order or twice")

@@ -122,6 +122,15 @@ def test_too_long_is_refused_on_both_sides() -> None:
         Manifest(**least, notes="x" * MAX_LENGTH).encode()
 
 
+@pytest.mark.parametrize("key", [b"\xf5", b"\xf4"])
+def test_a_boolean_is_no_key(key: bytes) -> None:
+    """In Python true equals 1, the key of the format."""
+    data = encoded(LEAST)
+    assert data[1:2] == b"\x01"
+    with pytest.raises(UpdateError, match="E_MANIFEST: .*not known"):
+        Manifest.decode(data[:1] + key + data[2:])
+
+
 def test_what_is_not_cbor() -> None:
     for data in [b"", b"\xff", encoded(LEAST)[:-1], encoded(LEAST) + b"\0", b"<html>", b"\x80"]:
         with pytest.raises(UpdateError, match="E_MANIFEST"):
@@ -145,6 +154,7 @@ def test_nothing_but_its_own_error(fields: dict[int, Any], draw: st.DataObject) 
 def test_micropython_comes_to_the_same_verdicts(on_device, tmp_path: Path) -> None:
     small = {name: fields for name, fields in TAKEN.items() if name != "most files"}  # encoding is the host's work
     refused = [(encoded(fields).hex(), said) for fields, said in REFUSED.values()]
+    refused.append(((encoded(LEAST)[:1] + b"\xf5" + encoded(LEAST)[2:]).hex(), "not known"))
     vectors = tmp_path / "vectors.json"
     vectors.write_text(json.dumps({"taken": [encoded(fields).hex() for fields in small.values()], "refused": refused}))
     said = on_device("cbor_vectors", "manifests", str(vectors), heap="400k")
