@@ -127,7 +127,7 @@ def test_a_boolean_is_no_key(key: bytes) -> None:
     """In Python true equals 1, the key of the format."""
     data = encoded(LEAST)
     assert data[1:2] == b"\x01"
-    with pytest.raises(UpdateError, match="E_MANIFEST: .*not known"):
+    with pytest.raises(UpdateError, match=r"E_MANIFEST: .*not known"):
         Manifest.decode(data[:1] + key + data[2:])
 
 
