@@ -1,13 +1,12 @@
 """What successors need and nobody else may have: keys and inventory, in one file encrypted to them (age)."""
 
-import io
 import json
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from heirloom.cli import tar
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.extras import advice_for
 from heirloom.cli.files import os_error, write_atomic
@@ -18,7 +17,6 @@ _KEYS = "keys"
 _DEVICES = "devices"
 _INVENTORY = "inventory"
 _FORMAT = "format.json"
-_MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def export(project: Project, out: Path, recipients: Sequence[str], inventory: Pa
     if not keys:
         raise HeirloomError(f"there are no keys in {project.keys_dir()}", "name their folder in HEIRLOOM_KEYS")
     files[_FORMAT] = json.dumps({"format": 1, "product": project.product.name}).encode()
-    sealed = _age().encrypt(_tar(files), [_recipient(text) for text in recipients])
+    sealed = _age().encrypt(tar.pack(files.items(), mode=0o600), [_recipient(text) for text in recipients])
     write_atomic(out, sealed, mode=0o600)
     return Packed(out, keys, devices)
 
@@ -72,16 +70,6 @@ def _files(project: Project, inventory: Path | None) -> "list[tuple[str, bytes]]
 
 def _plain(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[!.]*") if path.is_file()) if folder.is_dir() else []
-
-
-def _tar(files: "dict[str, bytes]") -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, data in sorted(files.items()):
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o600
-            tar.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
 
 
 def _age() -> ModuleType:
@@ -117,8 +105,8 @@ def unpack(project: Project, file: Path, identity: bytes) -> Packed:
         sealed = file.read_bytes()
     except OSError as exc:
         raise os_error(exc, f"cannot read {file}") from exc
-    files = _untar(_decrypt(sealed, identity, file), file)
-    if json.loads(files.pop(_FORMAT, b"{}")).get("product") != project.product.name:
+    files = dict(tar.unpack(_decrypt(sealed, identity, file), str(file)))
+    if _product(files.pop(_FORMAT, b"")) != project.product.name:
         raise HeirloomError(f"{file} holds the secrets of another product than {project.product.name}")
     places = {project.keys_dir() / name.removeprefix(f"{_KEYS}/"): data for name, data in _below(files, _KEYS)}
     places |= {project.state_dir / name: data for name, data in _below(files, _DEVICES)}
@@ -131,6 +119,14 @@ def unpack(project: Project, file: Path, identity: bytes) -> Packed:
         write_atomic(path, data, mode=0o600)
     pems = sum(path.suffix == ".pem" for path in places)
     return Packed(file, pems, len(_below(files, _DEVICES)))
+
+
+def _product(description: bytes) -> object:
+    try:  # whoever knows the recipient can encrypt to them, so this is nobody's word
+        document = json.loads(description)
+    except ValueError:
+        return None
+    return document.get("product") if isinstance(document, dict) else None
 
 
 def _below(files: "dict[str, bytes]", folder: str) -> "list[tuple[str, bytes]]":
@@ -153,17 +149,3 @@ def _decrypt(sealed: bytes, identity: bytes, file: Path) -> bytes:
     except age.DecryptError as exc:
         raise HeirloomError(f"{file} does not open with that key: {exc}", "it was encrypted to others") from exc
     return opened
-
-
-def _untar(data: bytes, file: Path) -> "dict[str, bytes]":
-    files = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            for info in tar:
-                stream = tar.extractfile(info) if info.isfile() and info.size <= _MAX_FILE_BYTES else None
-                if stream is None or any(part in ("", ".", "..") for part in info.name.split("/")):
-                    raise HeirloomError(f"{file} has an entry that is no plain file", "do not use it")
-                files[info.name] = stream.read()
-    except tarfile.TarError as exc:
-        raise HeirloomError(f"{file} is damaged", "find an unchanged copy") from exc
-    return files

@@ -6,15 +6,14 @@ the signed manifest.
 """
 
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from heirloom.boards import Board
+from heirloom.cli import tar
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import Project
@@ -71,14 +70,17 @@ def keep(project: Project, release: BuiltRelease, folder: Path, board: Board) ->
         mpy=board.mpy,
         tools=tools(),
     )
-    tar, entry = source_path(project.state_dir, record), record_path(project.state_dir, record.board, record.version)
+    sources, entry = (
+        source_path(project.state_dir, record),
+        record_path(project.state_dir, record.board, record.version),
+    )
     try:
-        tar.parent.mkdir(parents=True, exist_ok=True)
+        sources.parent.mkdir(parents=True, exist_ok=True)
         entry.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise os_error(exc, f"cannot make a folder in {project.state_dir}") from exc
-    if not tar.exists():
-        write_atomic(tar, data)
+    if not sources.exists():
+        write_atomic(sources, data)
     write_atomic(entry, to_bytes(record))
     return record
 
@@ -127,30 +129,25 @@ def _is_sha256(text: str) -> bool:
 
 def snapshot(files: Sequence[source.SourceFile]) -> bytes:
     """A tar of the files: the same bytes for the same paths and contents."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for file in sorted(files, key=lambda each: each.path):
-            try:
-                data = file.file.read_bytes()
-            except OSError as exc:
-                raise os_error(exc, f"cannot read {file.file}") from exc
-            # No time, no owner: TarInfo's defaults.
-            info = tarfile.TarInfo(file.path)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
+    contents = []
+    for file in files:
+        try:
+            contents.append((file.path, file.file.read_bytes()))
+        except OSError as exc:
+            raise os_error(exc, f"cannot read {file.file}") from exc
+    return tar.pack(contents)
 
 
-def unpack(tar: Path, folder: Path) -> None:
+def unpack(file: Path, folder: Path) -> None:
     """Unpack a snapshot into `folder`.
 
     Raises:
         HeirloomError: It is none, is damaged, or reaches out of the folder.
     """
     try:
-        with tarfile.open(tar) as opened:
-            opened.extractall(folder, filter="data")
-    except tarfile.TarError as exc:
-        raise HeirloomError(f"{tar} is no snapshot of a source: {exc}", "find an unchanged copy") from exc
+        for name, data in tar.unpack(file.read_bytes(), str(file)):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
     except OSError as exc:
-        raise os_error(exc, f"cannot unpack {tar}") from exc
+        raise os_error(exc, f"cannot unpack {file}") from exc
