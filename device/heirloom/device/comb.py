@@ -4,13 +4,16 @@ A scalar of teeth * spacing bits is read as so many rows of bits, one above the 
 one precomputed sum of the teeth P, 2^spacing P, 2^(2 * spacing) P and so on. Bits stand for +1 and
 -1 instead of 1 and 0: so a table has 2^(teeth - 1) rows only, and every column picks one.
 
-Tables are bytes, made by `make_table` of the curve's module; a last row holds the point itself. They may be kept
+Tables are rows of bytes, made by `make_table` of the curve's module; a last row holds the point itself. In memory each
+row is an object of its own, since a small heap that has been in use for a while has no large hole. Tables may be kept
 on flash, with a hash that is checked when the table is opened: the verifiers see whether a table is of the
 right key, but take the other rows as they are.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from heirloom.device.protocols import Buffer
 
 try:
@@ -57,10 +60,9 @@ def inverse(value: int, modulus: int) -> int:
 class MemoryTable:
     """A table in memory."""
 
-    def __init__(self, data: "Buffer") -> None:
-        self._rows = memoryview(data)
+    def __init__(self, rows: "Sequence[Buffer]") -> None:
+        self._rows = rows
 
     def row(self, index: int, buffer: bytearray) -> None:
         """Copy row `index` into the buffer, which is as long as a row."""
-        length = len(buffer)
-        buffer[:] = self._rows[index * length : (index + 1) * length]
+        buffer[:] = self._rows[index]

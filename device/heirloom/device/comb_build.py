@@ -46,17 +46,25 @@ def sums(
         yield row, total
 
 
-def invert_all(values: bytearray, modulus: int) -> None:
-    """Replace numbers of 32 bytes each, big-endian, by their inverses, with a single inversion (Montgomery's trick)."""
-    view = memoryview(values)
-    products = bytearray(len(values))
+def get(row: bytearray, column: int) -> int:
+    """The number in a column of a row: 32 bytes, big-endian."""
+    return int.from_bytes(row[32 * column : 32 * column + 32], "big")
+
+
+def put(row: bytearray, column: int, number: int) -> None:
+    """Write a number into a column of a row."""
+    row[32 * column : 32 * column + 32] = number.to_bytes(32, "big")
+
+
+def invert_all(rows: "list[bytearray]", column: int, modulus: int) -> None:
+    """Replace the numbers in a column by their inverses, with a single inversion (Montgomery's trick)."""
+    products = []
     product = 1
-    for start in range(0, len(values), 32):
-        products[start : start + 32] = product.to_bytes(32, "big")
-        product = product * int.from_bytes(view[start : start + 32], "big") % modulus
+    for row in rows:
+        products.append(product)
+        product = product * get(row, column) % modulus
     rest = inverse(product, modulus)
-    for start in range(len(values) - 32, -1, -32):
-        before = int.from_bytes(products[start : start + 32], "big")
-        value = int.from_bytes(view[start : start + 32], "big")
-        values[start : start + 32] = (rest * before % modulus).to_bytes(32, "big")
+    for row in reversed(rows):
+        value = get(row, column)
+        put(row, column, rest * products.pop() % modulus)
         rest = rest * value % modulus

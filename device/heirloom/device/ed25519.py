@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
-    from heirloom.device.protocols import Table, Update
+    from heirloom.device.protocols import Buffer, Table, Update
 
     Point = tuple[int, int, int, int]
 
@@ -70,19 +70,19 @@ def verify(
 
 
 def make_table(public: bytes, write: "Update") -> None:
-    """Write the comb table of a key: 17 rows of ROW_LENGTH bytes.
+    """Write the comb table of a key: 17 rows of ROW_LENGTH bytes, one by one; each may be kept.
 
     Raises ValueError when the key is not the canonical encoding of a point.
     """
     from heirloom.device import ed25519_table
 
-    write(ed25519_table.make(public))
+    ed25519_table.make(public, write)
 
 
 def _memory_table(public: bytes) -> MemoryTable:
-    from heirloom.device import ed25519_table
-
-    return MemoryTable(ed25519_table.make(public))
+    rows: "list[Buffer]" = []
+    make_table(public, rows.append)
+    return MemoryTable(rows)
 
 
 def _checked(table: "Table", public: bytes) -> "Table":

@@ -1,52 +1,42 @@
 """Comb tables of Ed25519 keys; see comb.py. Points are as in ed25519.py."""
 
 from heirloom.device.comb import const
-from heirloom.device.comb_build import invert_all, sums
+from heirloom.device.comb_build import get, invert_all, put, sums
 from heirloom.device.ed25519 import KEY_ROW, NOTHING, ROW_LENGTH, SPACING, TEETH, add, double, negative
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from heirloom.device.ed25519 import Point
+    from heirloom.device.protocols import Update
 
 _P = const((1 << 255) - 19)
 _2D = const(16295367250680780974490674513165176452449235426866156013048779062215315747161)
 _ROOT_OF_MINUS_ONE = const(19681161376707505956807079304988542015446066515923890162744021073123829784752)
 
 
-def make(public: bytes) -> bytearray:
-    """Return the comb table of a key: 17 rows of ROW_LENGTH bytes.
+def make(public: bytes, write: "Update") -> None:
+    """Write the comb table of a key: 17 rows of ROW_LENGTH bytes, one by one; each may be kept.
 
     Raises ValueError when the key is not the canonical encoding of a point.
     """
     x, y = _decode(public)
-    table = bytearray(ROW_LENGTH * (KEY_ROW + 1))
-    scales = bytearray(32 * (KEY_ROW + 1))
-    _put(table, KEY_ROW, 0, x)
-    _put(table, KEY_ROW, 1, y)
-    scales[32 * KEY_ROW :] = (1).to_bytes(32, "big")
+    rows = [bytearray(ROW_LENGTH) for _ in range(KEY_ROW + 1)]
+    _put(rows[KEY_ROW], x, y, 1)
     for row, (e, f, g, h) in sums((x, 1, 1, y), NOTHING, TEETH, SPACING, double, _cache, negative, add):
-        _put(table, row, 0, e * f % _P)
-        _put(table, row, 1, g * h % _P)
-        scales[32 * row : 32 * row + 32] = (f * g % _P).to_bytes(32, "big")
-    invert_all(scales, _P)
-    for row in range(KEY_ROW + 1):
-        scale = int.from_bytes(scales[32 * row : 32 * row + 32], "big")
-        x = _get(table, row, 0) * scale % _P
-        y = _get(table, row, 1) * scale % _P
-        _put(table, row, 0, (y + x) % _P)
-        _put(table, row, 1, (y - x) % _P)
-        _put(table, row, 2, _2D * x * y % _P)
-    return table
+        _put(rows[row], e * f % _P, g * h % _P, f * g % _P)
+    invert_all(rows, 2, _P)
+    for done in rows:
+        scale = get(done, 2)
+        x = get(done, 0) * scale % _P
+        y = get(done, 1) * scale % _P
+        _put(done, (y + x) % _P, (y - x) % _P, _2D * x * y % _P)
+        write(done)
 
 
-def _put(table: bytearray, row: int, column: int, number: int) -> None:
-    start = row * ROW_LENGTH + 32 * column
-    table[start : start + 32] = number.to_bytes(32, "big")
-
-
-def _get(table: bytearray, row: int, column: int) -> int:
-    start = row * ROW_LENGTH + 32 * column
-    return int.from_bytes(table[start : start + 32], "big")
+def _put(row: bytearray, first: int, second: int, third: int) -> None:
+    put(row, 0, first)
+    put(row, 1, second)
+    put(row, 2, third)
 
 
 def _decode(encoded: bytes) -> "tuple[int, int]":

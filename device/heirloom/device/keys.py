@@ -45,16 +45,15 @@ class Key:
         tables: where tables of keys are kept; without them, or when a kept one fails, one is made in memory.
         """
         try:
-            if self.kind == _RSA:
+            if tables is None or self.kind == _RSA:
                 return self._verify(document, signature, None)
-            if tables is not None:
-                table = self._kept_table(tables)
-                if table is not None and self._verify(document, signature, table):
-                    return True
-            verified = self._verify(document, signature, self._memory_table())
+            table = self._kept_table(tables)
+            if table is not None and self._verify(document, signature, table):
+                return True
+            verified = self._verify(document, signature, None)
         except ValueError:  # the key is no point of its curve
             return False
-        if verified and tables is not None:
+        if verified:
             tables.drop(self.name)  # what it has is wrong
         return verified
 
@@ -65,15 +64,6 @@ class Key:
             tables.put(self.name, self.make_table)
             table = tables.get(self.name)
         return table
-
-    def _memory_table(self) -> "Table":
-        _scheme(self.kind)
-        from heirloom.device.comb import MemoryTable
-
-        collect()
-        made: "list[bytes]" = []
-        self.make_table(made.append)
-        return MemoryTable(made[0])
 
     def _verify(self, document: "Document", signature: bytes, table: "Optional[Table]") -> bool:
         collect()  # verifiers soon fill a small heap with numbers; what they keep must fit in between

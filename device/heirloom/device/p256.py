@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
-    from heirloom.device.protocols import Table, Update
+    from heirloom.device.protocols import Buffer, Table, Update
 
     Affine = tuple[int, int]
     Point = Optional[tuple[int, int, int, int]]
@@ -54,19 +54,19 @@ def verify(point: bytes, signature_der: bytes, digest: bytes, table: "Optional[T
 
 
 def make_table(point: bytes, write: "Update") -> None:
-    """Write the comb table of a key: 33 rows of ROW_LENGTH bytes.
+    """Write the comb table of a key: 33 rows of ROW_LENGTH bytes, one by one; each may be kept.
 
     Raises ValueError when the key is not the uncompressed encoding of a point of the curve.
     """
     from heirloom.device import p256_table
 
-    write(p256_table.make(point))
+    p256_table.make(point, write)
 
 
 def _memory_table(point: bytes) -> MemoryTable:
-    from heirloom.device import p256_table
-
-    return MemoryTable(p256_table.make(point))
+    rows: "list[Buffer]" = []
+    make_table(point, rows.append)
+    return MemoryTable(rows)
 
 
 def _checked(table: "Table", point: bytes) -> "Table":

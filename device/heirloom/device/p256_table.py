@@ -1,46 +1,43 @@
 """Comb tables of P-256 keys; see comb.py. Points are as in p256.py."""
 
 from heirloom.device.comb import const, inverse
-from heirloom.device.comb_build import invert_all, sums
+from heirloom.device.comb_build import get, invert_all, put, sums
 from heirloom.device.p256 import KEY_ROW, ROW_LENGTH, SPACING, TEETH, add, double, finite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from heirloom.device.p256 import Affine, Point
+    from heirloom.device.protocols import Update
 
 # SP 800-186, 3.2.1.3
 _P = const((1 << 256) - (1 << 224) + (1 << 192) + (1 << 96) - 1)
 _B = const(0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B)
 
 
-def make(point: bytes) -> bytearray:
-    """Return the comb table of a key: 33 rows of ROW_LENGTH bytes.
+def make(point: bytes, write: "Update") -> None:
+    """Write the comb table of a key: 33 rows of ROW_LENGTH bytes, one by one; each may be kept.
 
     Raises ValueError when the key is not the uncompressed encoding of a point of the curve.
     """
     x, y = _decode(point)
-    table = bytearray(ROW_LENGTH * (KEY_ROW + 1))
-    scales = bytearray(32 * KEY_ROW)
+    rows = [bytearray(ROW_LENGTH) for _ in range(KEY_ROW)]
+    scales = [bytearray(32) for _ in range(KEY_ROW)]
     for row, total in sums((x, y, 1, 1), None, TEETH, SPACING, double, _affine, _negative, add):
         x, y, zz, zzz = finite(total)
         # 1 / zzz gives both: 1 / zz = zz^2 / zzz^2.
-        _put(table, row, x * zz % _P * zz % _P, y)
-        scales[32 * row : 32 * row + 32] = zzz.to_bytes(32, "big")
-    invert_all(scales, _P)
+        _put(rows[row], x * zz % _P * zz % _P, y)
+        put(scales[row], 0, zzz)
+    invert_all(scales, 0, _P)
     for row in range(KEY_ROW):
-        scale = int.from_bytes(scales[32 * row : 32 * row + 32], "big")
-        start = ROW_LENGTH * row
-        x = int.from_bytes(table[start : start + 32], "big")
-        y = int.from_bytes(table[start + 32 : start + 64], "big")
-        _put(table, row, x * scale % _P * scale % _P, y * scale % _P)
-    table[ROW_LENGTH * KEY_ROW :] = point[1:]
-    return table
+        scale = get(scales[row], 0)
+        _put(rows[row], get(rows[row], 0) * scale % _P * scale % _P, get(rows[row], 1) * scale % _P)
+        write(rows[row])
+    write(point[1:])
 
 
-def _put(table: bytearray, row: int, x: int, y: int) -> None:
-    start = ROW_LENGTH * row
-    table[start : start + 32] = x.to_bytes(32, "big")
-    table[start + 32 : start + 64] = y.to_bytes(32, "big")
+def _put(row: bytearray, x: int, y: int) -> None:
+    put(row, 0, x)
+    put(row, 1, y)
 
 
 def _decode(point: bytes) -> "Affine":

@@ -63,12 +63,11 @@ class Tables:
         from heirloom.device.comb import MemoryTable
 
         gc.collect()
-        data = bytearray()
-        make(data.extend)
+        rows = []
+        make(rows.append)
         if self._spoiled:
-            for i in range(len(data)):
-                data[i] ^= 1
-        self._kept[name] = MemoryTable(data)
+            rows = [bytes(byte ^ 1 for byte in row) for row in rows]
+        self._kept[name] = MemoryTable(rows)
 
     def drop(self, name):
         self._kept.pop(name, None)

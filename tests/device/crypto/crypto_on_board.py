@@ -21,11 +21,11 @@ class Tables:
 
     def get(self, module, key):
         if self.name != (module, key):
-            pieces = []
+            rows = []
             self.name = None
-            module.make_table(key, pieces.append)
+            module.make_table(key, rows.append)
             self.name = (module, key)
-            self.table = comb.MemoryTable(b"".join(pieces))
+            self.table = comb.MemoryTable(rows)
         return self.table
 
 
