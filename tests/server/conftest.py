@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive_product import make_releases
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
     DelegatedRole,
@@ -243,6 +244,26 @@ def _founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _archived(_founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That product after five more releases for one board, with an archive."""
+    folder = tmp_path_factory.mktemp("archived") / "product"
+    shutil.copytree(_founded, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEIRLOOM_KEYS", str(folder / "keys"))
+        patch.setenv("HEIRLOOM_PASSPHRASE", PASSPHRASE)
+        patch.setenv("HEIRLOOM_PROJECT", str(folder / "project"))
+        patch.setattr(keyfile, "SCRYPT_N", 2)
+        make_releases(Project.load(), "2.0.0", "3.0.0", "4.0.0", "5.0.0", "6.0.0")
+    return folder
+
+
+@pytest.fixture
+def cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that cost nothing to open."""
+    monkeypatch.setattr(keyfile, "SCRYPT_N", 2)
+
+
 @pytest.fixture
 def project(_founded: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """That product, for this test alone; the working directory is its project."""
@@ -250,6 +271,13 @@ def project(_founded: Path, tmp_path: Path, home: Path, monkeypatch: pytest.Monk
     shutil.copytree(_founded / "keys", home / "keys")
     monkeypatch.setenv("HEIRLOOM_PASSPHRASE", PASSPHRASE)
     monkeypatch.chdir(tmp_path / "weather")
+    return Project.load()
+
+
+@pytest.fixture
+def archived(project: Project, _archived: Path, cheap_keys: None) -> Project:
+    """As `project`, but 1.0.0, 1.1.0 and 2.0.0 are in the archive, and four newer ones are not."""
+    shutil.copytree(_archived / "project", project.root, dirs_exist_ok=True)
     return Project.load()
 
 

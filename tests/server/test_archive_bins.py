@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive_product import make_releases
 from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.main import call
 from heirloom.cli.project import Project
-from heirloom.signing import archiving, bins, keyfile, online, roles, rules, verify
+from heirloom.signing import archiving, bins, online, roles, rules, verify
 from heirloom.signing.keys import role_signers
 from heirloom.signing.metadata import file_name, next_role, sign, to_bytes, utc_now
 from heirloom.signing.repository import Repository
@@ -23,30 +24,12 @@ ROLE = roles.releases_role(PICO)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make(project: Project, *versions: str, channel: bool = True, **options: str) -> None:
-    for version in versions:
-        (project.app.source / "lib/text.py").write_text(f"VERSION = '{version}'\n")
-        extra = [word for name, value in options.items() for word in (f"--{name}", value)]
-        call(["release", "build", "--version", version, "--board", PICO, *extra])
-        call(["release", "sign", version, "--board", PICO])
-        call(["release", "publish", version, "--board", PICO, *(["--channel", "stable"] if channel else [])])
-
-
 def listed(project: Project) -> list[str]:
     return [release.version for release in Repository(project.repository).releases(PICO)]
 
 
-@pytest.fixture
-def cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyfile, "SCRYPT_N", 2)
-
-
-@pytest.fixture
-def archived(project: Project, cheap_keys: None) -> Project:
-    """1.0.0, 1.1.0 and 2.0.0 are in the archive, four newer ones are not; there was no archive before."""
+def test_no_archive_before_there_is_need_of_one(project: Project) -> None:
     assert bins.names(Repository(project.repository).role(ROLE)) == []
-    make(project, "2.0.0", "3.0.0", "4.0.0", "5.0.0", "6.0.0")
-    return project
 
 
 def test_only_what_is_current_stays_where_devices_look(archived: Project, heirloom: Callable[..., Any]) -> None:
@@ -92,16 +75,16 @@ def test_an_archived_version_is_neither_published_again_nor_served(
 
 def test_what_a_channel_points_to_and_a_stepping_stone_stay(project: Project, cheap_keys: None) -> None:
     call(["channel", "set", "slow", "1.0.0", "--board", PICO])
-    make(project, "2.0.0")
-    make(project, "3.0.0", requires="2.0.0")
+    make_releases(project, "2.0.0")
+    make_releases(project, "3.0.0", requires="2.0.0")
     call(["channel", "set", "needy", "3.0.0", "--board", PICO])
-    make(project, "4.0.0", "5.0.0", "6.0.0", "7.0.0", "8.0.0")
+    make_releases(project, "4.0.0", "5.0.0", "6.0.0", "7.0.0", "8.0.0")
     assert listed(project) == ["1.0.0", "2.0.0", "3.0.0", "5.0.0", "6.0.0", "7.0.0", "8.0.0"]
     assert Repository(project.repository).is_archived(PICO, "4.0.0")
 
 
 def test_a_stepping_stone_comes_back_out_of_the_archive(archived: Project) -> None:
-    make(archived, "7.0.0", requires="1.0.0")
+    make_releases(archived, "7.0.0", requires="1.0.0")
     assert "1.0.0" in listed(archived)
     assert [release.version for release in Repository(archived.repository).history(PICO)].count("1.0.0") == 1
 
@@ -175,10 +158,14 @@ def test_a_removed_key_cannot_keep_the_archive(archived: Project) -> None:
     assert bins.trusts_others(releases, ROLE, targets)
     with pytest.raises(HeirloomError, match="no longer names"):
         rules.check_archives(targets, {ROLE: releases}, {ROLE: releases}, {roles.TARGETS})
-    assert not bins.trusts_others(bins.renewed(releases, ROLE, targets, utc_now()), ROLE, targets)
+    archive = repository.archive(PICO)
+    renewed = bins.renewed(releases, archive, ROLE, targets, utc_now())
+    assert not bins.trusts_others(renewed[ROLE], ROLE, targets)
+    assert {name for name in renewed if name != ROLE} == archive.keys()
+    assert bins.recorded(renewed[ROLE]) == {name: bins.said(renewed[name]) for name in archive}
 
 
-def test_new_releases_keys_sign_the_whole_archive_with_the_next_release(archived: Project) -> None:
+def test_new_releases_keys_sign_the_whole_archive_at_once(archived: Project) -> None:
     old = archived.signing[ROLE][0].partition(":")[2]
     call(["key", "new", "successor"])
     started = call(["ceremony", "start", "--replace-key", f"{old}=successor"])
@@ -189,12 +176,10 @@ def test_new_releases_keys_sign_the_whole_archive_with_the_next_release(archived
     between = Repository(archived.repository)
     assert not bins.trusts_others(between.role(ROLE), ROLE, between.targets())
     assert [release.version for release in between.history(PICO)][:3] == ["1.0.0", "1.1.0", "2.0.0"]
-    make(Project.load(archived.root), "7.0.0")
+    for name, content in between.archive(PICO).items():
+        verify.signed_by(content, name, between.role(ROLE), name)
+    make_releases(Project.load(archived.root), "7.0.0")
     after = Repository(archived.repository)
-    for name in bins.names(after.role(ROLE)):
-        content = after.bin(PICO, name)
-        assert content is not None
-        verify.signed_by(content, name, after.role(ROLE), name)
     assert [release.version for release in after.history(PICO)][:3] == ["1.0.0", "1.1.0", "2.0.0"]
 
 

@@ -33,8 +33,8 @@ def test_all_is_well(project, heirloom):
     assert found["root"]["renew"] == "2 of root-1, root-2, root-3 must sign a new version"
     assert "heirloom renew" in found["timestamp"]["renew"]
     assert ran.json["boards"] == [
-        {"board": PICO, "channels": {"stable": "1.0.0"}, "releases": ["1.0.0"]},
-        {"board": ESP, "channels": {"stable": "1.0.0"}, "releases": ["1.0.0"]},
+        {"board": PICO, "channels": {"stable": "1.0.0"}, "releases": ["1.0.0"], "archived": 0, "archive_expires": None},
+        {"board": ESP, "channels": {"stable": "1.0.0"}, "releases": ["1.0.0"], "archived": 0, "archive_expires": None},
     ]
 
 

@@ -60,6 +60,7 @@ class Archive:
         expires: Role to its expiry.
         accepted_until: Until then devices accept it as it is.
         lasting: It was signed to last: nobody will renew it.
+        archived_until: Board to when TUF clients other than devices stop finding the releases in its archive.
     """
 
     format: int
@@ -77,6 +78,7 @@ class Archive:
     expires: dict[str, str]
     accepted_until: str
     lasting: bool = False
+    archived_until: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,11 @@ def _describe(project: Project, repository: Repository, now: datetime, *, is_las
         expires={role: time_text(moment) for role, moment in expires.items()},
         accepted_until=time_text(min(expires.values())),
         lasting=is_lasting,
+        archived_until={
+            board: time_text(min(each.signed.expires for each in archive.values()))
+            for board in boards
+            if (archive := repository.archive(board))
+        },
     )
 
 
@@ -273,7 +280,7 @@ def _keys(repository: Repository, role: str) -> dict[str, object]:
 
 def _records(project: Project, repository: Repository, board: str) -> dict[str, Record | None]:
     found = {}
-    for release in reversed(repository.releases(board)):
+    for release in reversed(repository.history(board)):
         record = provenance.find(project.state_dir, board, release.version, release.sha256)
         found[release.version] = record
     return found

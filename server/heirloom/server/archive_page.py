@@ -69,6 +69,8 @@ def _short(archive: "Archive") -> str:
 
 def _board(archive: "Archive", contents: "Contents", board: str) -> str:
     channels = ", ".join(f"{name} {version}" for name, version in archive.channels[board].items()) or "none"
+    until = archive.archived_until.get(board)
+    old = f"<p>TUF clients other than devices find the older ones until {escape(until)}.</p>" if until else ""
     rows = []
     for version, record in archive.releases[board].items():
         manifest = Manifest.decode(contents.manifests[board, version])
@@ -79,7 +81,7 @@ def _board(archive: "Archive", contents: "Contents", board: str) -> str:
         )
     return (
         f"<h2>{escape(board)}</h2><p>Channels: {escape(channels)}</p><table><tr><th>Release</th><th>Order</th>"
-        f"<th>Files</th><th>Notes</th><th>Source</th><th>Built with</th></tr>{''.join(rows)}</table>"
+        f"<th>Files</th><th>Notes</th><th>Source</th><th>Built with</th></tr>{''.join(rows)}</table>{old}"
     )
 
 

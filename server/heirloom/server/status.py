@@ -7,7 +7,7 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
 from heirloom.server import calendar
 from heirloom.server.calendar import OpenCeremony
-from heirloom.signing import bins, places, roles, verify, will
+from heirloom.signing import places, roles, verify, will
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.metadata import URLS, AnyMetadata
 from heirloom.signing.repository import Repository
@@ -55,12 +55,16 @@ class BoardStatus:
 
     Attributes:
         channels: Channel name to version.
-        releases: Versions that are published, newest first.
+        releases: Versions that devices find, newest first.
+        archived: Number of older ones, which other clients find in the archive.
+        archive_expires: When the first bin of the archive expires; None without an archive.
     """
 
     board: str
     channels: dict[str, str]
     releases: list[str]
+    archived: int = 0
+    archive_expires: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -132,12 +136,14 @@ def _archives(repository: Repository, now: datetime) -> list[str]:
     """One sentence for each archive of which a bin expires soon. No device reads it; other TUF clients may."""
     found = []
     for board in repository.boards():
-        known = [repository.bin(board, name) for name in bins.names(repository.role(roles.releases_role(board)))]
-        late = [bin_ for bin_ in known if bin_ and _state(bin_, roles.releases_role(board), now) != OK]
+        role = roles.releases_role(board)
+        late = [each for each in repository.archive(board).values() if _state(each, role, now) != OK]
         if late:
-            first = min(bin_.signed.expires for bin_ in late)
+            first = min(late, key=lambda each: each.signed.expires)
+            verb = "expired" if _state(first, role, now) == EXPIRED else "expire"
             found.append(
-                f"old releases of {board} expire on {first:%Y-%m-%d} UTC: signing its next release renews them"
+                f"old releases of {board} {verb} on {first.signed.expires:%Y-%m-%d} UTC, and TUF clients other than "
+                f"devices no longer find them then: signing its next release renews them; `{calendar.command(role)}`"
             )
     return found
 
@@ -176,7 +182,10 @@ def _renew(role: str, threshold: int, here: list[str], holders: list[str]) -> st
 
 def _board(repository: Repository, board: str) -> BoardStatus:
     newest_first = [release.version for release in reversed(repository.releases(board))]
-    return BoardStatus(board, repository.channels(board), newest_first)
+    archive = repository.archive(board).values()
+    expires = min((each.signed.expires for each in archive), default=None)
+    older = len(repository.history(board)) - len(newest_first)
+    return BoardStatus(board, repository.channels(board), newest_first, older, expires)
 
 
 def _expiring(found: list[RoleStatus]) -> list[str]:

@@ -1,10 +1,11 @@
 """The archive of a board's releases: a fixed number of hash bins below its releases role (TAP 15), for what is past.
 
 A device reads the releases role and none of the bins, so what it fetches does not grow with the history. The bins are
-signed by the releases keys; the releases role carries the hash of what each bin says, so that its signatures vouch for
-the archive also while new keys have not signed the bins yet.
+signed by the releases keys, and by the new ones whenever those change, so that any TUF client finds an old release. The
+releases role carries the hash of what each bin says: a thief of its keys cannot change the archive unseen.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
@@ -50,12 +51,42 @@ def trusts_others(releases: Metadata[Targets], role: str, targets: Metadata[Targ
     return not set(succinct.keyids) <= set(holder.keyids) or succinct.threshold < holder.threshold
 
 
-def renewed(releases: Metadata[Targets], role: str, targets: Metadata[Targets], now: datetime) -> Metadata[Targets]:
-    """The next version of a releases role with the same content, its archive in the hands of today's keys; unsigned."""
-    metadata = next_role(releases, role, now)
-    if names(metadata):
-        delegate(metadata, role, targets)
-    return metadata
+def renewed(
+    releases: Metadata[Targets],
+    archive: Mapping[str, Metadata[Targets]],
+    role: str,
+    targets: Metadata[Targets],
+    now: datetime,
+    until: datetime | None = None,
+) -> dict[str, Metadata[Targets]]:
+    """The next versions of a releases role and of its archive, with the same content in the hands of today's keys.
+
+    Args:
+        releases: The releases role as it is.
+        archive: All of its bins by name; empty without an archive.
+        role: Its name.
+        targets: Names its keys.
+        now: Time of signing (UTC).
+        until: When they expire (UTC); after their usual life if None.
+
+    Returns:
+        The releases role and each bin by name, unsigned.
+    """
+    found = {name: next_role(content, name, now) for name, content in {role: releases, **archive}.items()}
+    for content in found.values():
+        content.signed.expires = until or content.signed.expires
+    if archive:
+        delegate(found[role], role, targets)
+        found[role].signed.unrecognized_fields[ARCHIVE] = {name: said(found[name]) for name in sorted(archive)}
+    return found
+
+
+def same_holders(one: Metadata[Targets], other: Metadata[Targets]) -> bool:
+    """Whether two versions of a releases role let the same keys sign the archive."""
+    first, second = _succinct(one), _succinct(other)
+    if first is None or second is None:
+        return first is second
+    return set(first.keyids) == set(second.keyids) and first.threshold == second.threshold
 
 
 def said(metadata: Metadata[Targets]) -> str:

@@ -12,8 +12,8 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Targets
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.signing import roles, verify
-from heirloom.signing.metadata import AnyMetadata, describe, file_name, meta_name, next_role, sign, to_bytes
+from heirloom.signing import bins, roles, verify
+from heirloom.signing.metadata import describe, file_name, meta_name, next_role, sign, to_bytes
 from heirloom.signing.repository import Repository
 
 Signers = Mapping[str, Sequence[Signer]]
@@ -83,27 +83,35 @@ def prolonged(repository: Repository, signers: Signers, until: datetime, now: da
     files = {}
     for limit in limits(repository, until):
         role = limit.role
-        metadata = _prolonged(repository.trusted.role(role), role, signers[role], until, now)
-        delegator = repository.root() if role in roles.TOP_LEVEL else repository.targets()
-        name = file_name(role, metadata.signed.version)
-        verify.signed_by(metadata, role, delegator, name)
-        files[name] = to_bytes(metadata)
+        following = _prolonged(repository, role, until, now)
+        for name, metadata in following.items():
+            sign(metadata, signers[role])
+            delegator = repository.root() if role in roles.TOP_LEVEL else repository.targets()
+            file = file_name(name, metadata.signed.version)
+            verify.signed_by(metadata, name, delegator if name == role else following[role], file)
+            files[file] = to_bytes(metadata)
     return files
 
 
-def _prolonged(
-    current: AnyMetadata, role: str, signers: Sequence[Signer], until: datetime, now: datetime
-) -> Metadata[Targets]:
-    metadata: Metadata[Targets] = next_role(cast("Metadata[Targets]", current), role, now)
+def _prolonged(repository: Repository, role: str, until: datetime, now: datetime) -> dict[str, Metadata[Targets]]:
+    """A role, and the archive that hangs on it, by name; unsigned."""
+    if role not in roles.TOP_LEVEL:
+        archive = repository.archive(roles.board_of(role))
+        return bins.renewed(repository.role(role), archive, role, repository.targets(), now, until)
+    metadata: Metadata[Targets] = next_role(cast("Metadata[Targets]", repository.trusted.role(role)), role, now)
     metadata.signed.expires = until
-    sign(metadata, signers)
-    return metadata
+    return {role: metadata}
 
 
 def limits(repository: Repository, until: datetime) -> list[Limit]:
-    """The offline roles that expire before `until`, the first one first: until then, a copy is accepted."""
-    found = [Limit(role, repository.trusted.role(role).signed.expires) for role in offline_roles(repository)]
+    """The offline roles that expire before `until`, themselves or in their archive, the first one first."""
+    found = [Limit(role, _expires(repository, role)) for role in offline_roles(repository)]
     return sorted((limit for limit in found if limit.expires < until), key=lambda limit: limit.expires)
+
+
+def _expires(repository: Repository, role: str) -> datetime:
+    archive = {} if role in roles.TOP_LEVEL else repository.archive(roles.board_of(role))
+    return min(each.signed.expires for each in (repository.trusted.role(role), *archive.values()))
 
 
 def check_until(until: datetime, now: datetime) -> None:

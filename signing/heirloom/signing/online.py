@@ -12,7 +12,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.signing import ci, roles, rules, verify
+from heirloom.signing import bins, ci, roles, rules, verify
 from heirloom.signing.metadata import (
     describe,
     file_name,
@@ -148,7 +148,20 @@ def _verify(repository: Repository, changed: Mapping[str, bytes], now: datetime)
     changed_roles = {role: data for name, data in changed.items() if (role := parse_file_name(name)[1]) != roles.ROOT}
     rules.check_boards(delegated, known, set(changed_roles), epoch_of(targets))
     rules.check_archives(targets, delegated, known, set(changed_roles))
+    _check_signed_bins(repository, delegated, changed_roles)
     return _Proposed(root, targets, delegated, changed_roles)
+
+
+def _check_signed_bins(
+    repository: Repository, delegated: Mapping[str, Metadata[Targets]], changed: Mapping[str, bytes]
+) -> None:
+    """Where other keys get the archive, they must have signed all of it: else TUF clients cannot read the old bins."""
+    for role in repository.trusted.delegated.keys() & changed.keys():
+        before, after = repository.role(role), delegated[role]
+        if bins.names(before) and not bins.same_holders(before, after):
+            for name, content in repository.archive(roles.board_of(role)).items():
+                if name not in changed:
+                    verify.signed_by(content, name, after, name)
 
 
 def _by_role(changed: Mapping[str, bytes]) -> dict[str, dict[int, bytes]]:

@@ -12,7 +12,7 @@ from heirloom.cli.files import os_error
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
 from heirloom.signing import bins, roles, verify
-from heirloom.signing.metadata import EPOCH, file_name, meta_name, parse, utc_now
+from heirloom.signing.metadata import EPOCH, AnyMetadata, file_name, meta_name, parse, utc_now
 
 METADATA = "metadata"
 TARGETS = "targets"
@@ -172,6 +172,18 @@ class Repository:
         """The current metadata of targets or a board's role."""
         return self.trusted.targets_role(name)
 
+    def current(self, name: str) -> AnyMetadata:
+        """The current metadata of any role, a bin of an archive included; HeirloomError if there is no such role."""
+        found = self.bin(roles.board_of(name), name) if roles.archived_below(name) else self.trusted.role(name)
+        if found is None:
+            raise HeirloomError(f"the repository has no {name}", "`heirloom release list` shows what is archived")
+        return found
+
+    def archive(self, board: str) -> dict[str, Metadata[Targets]]:
+        """The bins of `board`'s archive by name; empty before the first archiving."""
+        found = {name: self.bin(board, name) for name in bins.names(self.role(roles.releases_role(board)))}
+        return {name: content for name, content in found.items() if content is not None}
+
     def epoch(self) -> int:
         """The epoch that the targets role states."""
         return epoch_of(self.targets())
@@ -188,9 +200,8 @@ class Repository:
     def history(self, board: str) -> list[Release]:
         """All published releases, those in the archive included, lowest first."""
         found = {release.path: release for release in self.releases(board)}
-        for name in bins.names(self.role(roles.releases_role(board))):
-            content = self.bin(board, name)
-            for release in releases_in(content) if content else ():
+        for content in self.archive(board).values():
+            for release in releases_in(content):
                 found.setdefault(release.path, release)
         return sorted(found.values(), key=lambda release: release.order)
 
@@ -231,16 +242,14 @@ class Repository:
         return content.signed.targets.get(path) if content else None
 
     def bin(self, board: str, name: str) -> Metadata[Targets] | None:
-        """A bin of `board`'s archive, held against what the releases role says of it; None before it was published.
-
-        Its own signatures are not looked at: after a change of keys they are those of the old ones for a while.
-        """
+        """A bin of `board`'s archive, verified as a client would; None before it was published."""
         if name not in self._bins:
             data = self.bin_bytes(board, name)
             if data is None:
                 return None
-            content = parse(Targets, data, name)
-            bins.check_bin(name, content, self.role(roles.releases_role(board)))
+            content, releases = parse(Targets, data, name), self.role(roles.releases_role(board))
+            verify.signed_by(content, name, releases, name)
+            bins.check_bin(name, content, releases)
             self._bins[name] = content
         return self._bins[name]
 

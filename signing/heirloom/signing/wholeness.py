@@ -1,4 +1,4 @@
-"""Is a repository whole: does every release that it lists have its manifest and contents, with the right hashes?"""
+"""Is a repository whole: does every release of its history have its manifest and contents, with the right hashes?"""
 
 import hashlib
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def check_contents(repository: Repository, advance: Callable[[], None] = lambda:
     manifests: dict[tuple[str, str], bytes] = {}
     blobs: dict[str, Path] = {}
     for board in repository.boards():
-        for release in repository.releases(board):
+        for release in repository.history(board):
             manifests[board, release.version] = repository.manifest_bytes(board, release.version)
             for path, length, sha256 in repository.manifest(board, release.version).files:
                 blob = repository.path / BLOBS / sha256.hex()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from tuf.api.metadata import Metadata, Root, Targets
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.signing import roles
+from heirloom.signing import roles, rules
 from heirloom.signing.ceremony.base import Base
 from heirloom.signing.ceremony.draft import check_roles
 from heirloom.signing.metadata import EPOCH, PRODUCT, parse_file_name
@@ -44,6 +44,7 @@ def audit(base: Base, documents: Mapping[str, Metadata[Root] | Metadata[Targets]
     if EPOCH in base.targets.signed.unrecognized_fields and epoch_of(Metadata(targets)) < epoch_of(base.targets):
         raise HeirloomError("the epoch would be lowered, and devices would refuse every release of it", _ADVICE)
     _check_delegations(base, targets, documents)
+    _check_archives(base, targets, documents)
     check_roles(root, targets, {})
 
 
@@ -78,6 +79,21 @@ def _check_delegations(base: Base, targets: Targets, documents: Mapping[str, obj
             raise HeirloomError(
                 f"targets delegates to {role}, whose first version is not part of the ceremony", _ADVICE
             )
+
+
+def _check_archives(base: Base, targets: Targets, documents: Mapping[str, Metadata[Root] | Metadata[Targets]]) -> None:
+    """Old releases stay what they are, in the hands of those who sign the new ones."""
+    before = {**base.delegated, **base.archives}
+    proposed, changed = dict(before), set[str]()
+    for name, metadata in documents.items():
+        role = parse_file_name(name)[1]
+        if isinstance(metadata.signed, Targets) and role != roles.TARGETS:
+            proposed[role] = Metadata(metadata.signed)
+            changed.add(role)
+    orphans = [role for role in changed if roles.archived_below(role) and roles.archived_below(role) not in proposed]
+    if orphans:
+        raise HeirloomError(f"{orphans[0]} comes without its releases role", _ADVICE)
+    rules.check_archives(Metadata(targets), proposed, before, changed)
 
 
 def _delegated(targets: Targets) -> list[str]:

@@ -22,6 +22,7 @@ class Base:
 
     Attributes:
         delegated: The releases roles.
+        archives: The bins of their archives, by name.
         files: Everything by file name, the roots from the trusted one on included.
         known: What keys are called on this machine, for those whose holders nobody has named.
     """
@@ -31,12 +32,17 @@ class Base:
     delegated: dict[str, Metadata[Targets]]
     files: dict[str, bytes]
     known: Mapping[str, str] = field(default_factory=dict)
+    archives: dict[str, Metadata[Targets]] = field(default_factory=dict)
 
     def current(self, role: str) -> Metadata[Root] | Metadata[Targets] | None:
         """The metadata that a new version of `role` follows, or None for a new role."""
         if role == roles.ROOT:
             return self.root
-        return self.targets if role == roles.TARGETS else self.delegated.get(role)
+        return self.targets if role == roles.TARGETS else self.delegated.get(role) or self.archives.get(role)
+
+    def archive(self, role: str) -> dict[str, Metadata[Targets]]:
+        """The bins below a releases role, by name."""
+        return {name: content for name, content in self.archives.items() if roles.archived_below(name) == role}
 
     def names(self) -> dict[str, str]:
         """The holders' names that people have signed, by keyid."""
@@ -45,7 +51,7 @@ class Base:
     def versions(self) -> dict[str, tuple[int, str]]:
         """Version and SHA-256 of each role's file."""
         found = {roles.ROOT: self.root.signed.version, roles.TARGETS: self.targets.signed.version}
-        found |= {role: metadata.signed.version for role, metadata in self.delegated.items()}
+        found |= {role: each.signed.version for role, each in {**self.delegated, **self.archives}.items()}
         return {role: (number, _digest(self.files[file_name(role, number)])) for role, number in found.items()}
 
 
@@ -57,7 +63,9 @@ def of_repository(repository: Repository) -> Base:
     """
     trusted = repository.trusted
     offline = [role for role in verify.delegated_roles(trusted.targets) if not roles.rule(role).online]
-    versions = {role: trusted.role(role).signed.version for role in (roles.ROOT, roles.TARGETS, *offline)}
+    archived = [name for role in offline for name in repository.archive(roles.board_of(role))]
+    names = (roles.ROOT, roles.TARGETS, *offline, *archived)
+    versions = {role: repository.current(role).signed.version for role in names}
     digests = {role: (number, None) for role, number in versions.items()}
     return _establish(repository.read, repository.anchor, digests)
 
@@ -97,12 +105,17 @@ def _establish(read: verify.Read, anchor: bytes | None, versions: Mapping[str, t
     name, data = need(roles.TARGETS)
     targets = parse(Targets, data, name)
     verify.signed_by(targets, roles.TARGETS, root, name)
-    delegated = {}
-    for role in set(versions) - {roles.ROOT, roles.TARGETS}:
+    found: dict[str, Metadata[Targets]] = {}
+    # A bin after its releases role, whose name it begins with.
+    for role in sorted(set(versions) - {roles.ROOT, roles.TARGETS}):
         name, data = need(role)
-        delegated[role] = parse(Targets, data, name)
-        verify.signed_by(delegated[role], role, targets, name)
-    return Base(root, targets, dict(sorted(delegated.items())), files)
+        above = roles.archived_below(role)
+        if above is not None and above not in found:
+            raise HeirloomError(f"the ceremony builds on {name}, but not on {above}", "it is damaged")
+        found[role] = parse(Targets, data, name)
+        verify.signed_by(found[role], role, found[above] if above else targets, name)
+    archives = {role: found.pop(role) for role in list(found) if roles.archived_below(role)}
+    return Base(root, targets, found, files, archives=archives)
 
 
 def _root(read: verify.Read, anchor: bytes | None, version: int, files: dict[str, bytes]) -> Metadata[Root]:

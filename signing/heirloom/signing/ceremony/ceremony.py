@@ -22,7 +22,7 @@ from heirloom.signing.ceremony.difference import Change, difference
 from heirloom.signing.ceremony.draft import Documents, draft
 from heirloom.signing.ceremony.holders import names_in
 from heirloom.signing.ceremony.proposal import Proposal
-from heirloom.signing.ceremony.quorum import Need, needs, useful, verifies
+from heirloom.signing.ceremony.quorum import Need, needs, sentences, useful, verifies
 from heirloom.signing.ceremony.wishes import Wishes
 from heirloom.signing.metadata import SIGNED_AT, AnyMetadata, parse, parse_file_name, time_text, to_bytes
 from heirloom.signing.repository import Repository
@@ -195,7 +195,7 @@ class Ceremony:
         missing = self.missing(base)
         if missing:
             raise HeirloomError(
-                f"ceremony {self.short_id} is not complete: {'; '.join(need.sentence for need in missing)}",
+                f"ceremony {self.short_id} is not complete: {'; '.join(sentences(missing))}",
                 "they run `heirloom ceremony sign` on their copy of the folder, and hand its new files on",
             )
         found, result = self.signatures(), {}
@@ -218,9 +218,9 @@ class Ceremony:
         Raises:
             HeirloomError: Names the role, and what is published instead.
         """
-        published, current = self.published(repository), repository.trusted
+        published = self.published(repository)
         for role, (version, digest) in self.proposal.base.items():
-            metadata = current.role(role)
+            metadata = repository.current(role)
             mine = next((name for name in published if parse_file_name(name)[1] == role), None)
             data = repository.read(f"{version}.{role}.json")
             same = data is not None and sha256(data).hexdigest() == digest
@@ -384,7 +384,7 @@ def _signature(signer: Signer, metadata: AnyMetadata) -> str:
 def _is_live(repository: Repository, name: str, metadata: AnyMetadata) -> bool:
     version, role = parse_file_name(name)
     try:
-        current = repository.trusted.role(role).signed.version
+        current = repository.current(role).signed.version
     except HeirloomError:
         return False
     data = repository.read(name)

@@ -7,10 +7,11 @@ shown as the field that it is.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tuf.api.metadata import DelegatedRole, Metadata, Role, Root, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, Targets
 
-from heirloom.signing import roles
+from heirloom.signing import bins, roles
 from heirloom.signing.ceremony.base import Base
+from heirloom.signing.ceremony.draft import content
 from heirloom.signing.ceremony.holders import HOLDERS, keys_of, label, names_in
 from heirloom.signing.metadata import EPOCH, MAKER, SIGNED_AT, URLS, file_name, parse_file_name
 
@@ -52,6 +53,14 @@ class _Words:
         proposed = [names for metadata in self.documents.values() for names in names_in(metadata).items()]
         # A name that people have signed counts more than one that is only proposed.
         self.names = {**base.known, **dict(proposed), **base.names()}
+        # Bins of archives that list what they listed: one sentence says it of all.
+        self.same_bins = {
+            role: metadata.signed
+            for role, metadata in self.documents.items()
+            if isinstance(metadata.signed, Targets)
+            and role in base.archives
+            and content(base.archives[role]) == content(metadata)
+        }
 
     def changes(self) -> Iterator[Change]:
         root = self.documents.get(roles.ROOT)
@@ -63,11 +72,35 @@ class _Words:
             for role in sorted({*_delegated(self.base.targets.signed), *_delegated(targets.signed)}):
                 yield from self._holders(role, self.base.targets.signed, targets.signed)
             yield from self._delegation_rules(targets.signed)
+        yield from self._archives()
         for role, metadata in self.documents.items():
+            if role in self.same_bins:
+                continue
             yield from self._fields(role, metadata)
             yield from self._names(role, metadata)
             yield from self._entries(role, metadata)
             yield from self._validity(role, metadata)
+
+    def _archives(self) -> Iterator[Change]:
+        for releases in sorted({roles.archived_below(name) or "" for name in self.same_bins}):
+            found = [signed for name, signed in self.same_bins.items() if roles.archived_below(name) == releases]
+            listed, until = sum(len(signed.targets) for signed in found), min(signed.expires for signed in found)
+            yield Change(
+                releases,
+                "renewed",
+                f"the archive of {releases} lists the same {listed} old releases as before, "
+                f"in {len(found)} files valid until {until:%Y-%m-%d}",
+            )
+
+    def _is_told(self, releases: _AnyRole) -> bool:
+        """Whether what a releases role says of its archive is that of the bins that are shown, too."""
+        told = releases.signed.unrecognized_fields.get(bins.ARCHIVE)
+        here = {
+            name: bins.said(metadata)
+            for name, metadata in self.documents.items()
+            if roles.archived_below(name) and isinstance(metadata.signed, Targets)
+        }
+        return isinstance(told, dict) and told.items() <= here.items()
 
     def _holders(self, role: str, before: Root | Targets, after: Root | Targets) -> Iterator[Change]:
         old = {key.keyid: key for key in keys_of(before, role)}
@@ -119,6 +152,8 @@ class _Words:
             if before.get(field) != after.get(field):
                 yield Change(role, kind, _SENTENCES[field](before.get(field), after.get(field)))
         known = {*_SAID} if current else {*_SAID, "_type", "spec_version"}
+        if self._is_told(metadata):
+            known.add(bins.ARCHIVE)
         for field in sorted((set(before) | set(after)) - known):
             if before.get(field) != after.get(field):
                 yield Change(role, "field", f"{role}: {field} changes from {before.get(field)} to {after.get(field)}")
@@ -172,9 +207,22 @@ class _Words:
         """Delegations below a board's role."""
         current = self.base.current(role)
         before = current.signed.delegations if current and isinstance(current.signed, Targets) else None
-        if role != roles.TARGETS and before != signed.delegations:
+        if role == roles.TARGETS or before == signed.delegations:
+            return
+        if signed.delegations == self._own_archive(role):
+            yield Change(role, "holder", f"whoever signs {role} signs its archive of old releases, too")
+        else:
             now = signed.delegations.to_dict() if signed.delegations else "nobody"
             yield Change(role, "field", f"{role} delegates to {now}")
+
+    def _own_archive(self, role: str) -> Delegations | None:
+        """What a releases role says that gives its archive to its own holders; None for other roles."""
+        targets = self.documents.get(roles.TARGETS, self.base.targets)
+        if not (isinstance(targets.signed, Targets) and role in _delegated(targets.signed)):
+            return None
+        expected = Metadata(Targets())
+        bins.delegate(expected, role, Metadata(targets.signed))
+        return expected.signed.delegations
 
     def _validity(self, role: str, metadata: _AnyRole) -> Iterator[Change]:
         current = self.base.current(role)

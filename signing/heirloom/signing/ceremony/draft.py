@@ -14,7 +14,17 @@ from heirloom.signing import bins, ci, places, roles
 from heirloom.signing.ceremony.base import Base
 from heirloom.signing.ceremony.holders import HOLDERS, check_distinct, keys_of, names_in
 from heirloom.signing.ceremony.wishes import Handover, NewKey, Wishes
-from heirloom.signing.metadata import EPOCH, MAKER, SIGNED_AT, URLS, AnyMetadata, file_name, first_role, next_role
+from heirloom.signing.metadata import (
+    EPOCH,
+    MAKER,
+    SIGNED_AT,
+    URLS,
+    AnyMetadata,
+    file_name,
+    first_role,
+    next_role,
+    parse_file_name,
+)
 from heirloom.signing.repository import epoch_of
 
 Documents = dict[str, Metadata[Root] | Metadata[Targets]]
@@ -42,8 +52,9 @@ def draft(base: Base, wishes: Wishes, now: datetime) -> Documents:
     book.say(wishes)
     documents = book.documents(wishes)
     holders = {**base.known, **base.names(), **{key.public.keyid: key.holder for key in wishes.new_keys()}}
-    for metadata in documents.values():
-        _name_holders(metadata, holders)
+    for name, metadata in documents.items():
+        if parse_file_name(name)[1] in roles.TOP_LEVEL:
+            _name_holders(metadata, holders)
     check_roles(book.root.signed, book.targets.signed, holders)
     return documents
 
@@ -192,7 +203,7 @@ class _Book:
         for role, metadata in self.base.delegated.items():
             outdated = bins.trusts_others(metadata, role, self.targets)
             if role in wishes.renew or outdated or not is_signed(metadata, role, self.targets):
-                changed[role] = bins.renewed(metadata, role, self.targets, self.now)
+                changed |= bins.renewed(metadata, self.base.archive(role), role, self.targets, self.now)
         for role in self.new_roles:
             if not roles.rule(role).online:
                 changed[role] = first_role(role, self.now)

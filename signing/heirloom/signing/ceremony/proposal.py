@@ -9,7 +9,7 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.signing.metadata import parse_file_name
 
 FORMAT = 1
-MAX_DOCUMENTS = 64
+MAX_DOCUMENTS = 256  # a board's archive alone has 16
 _ADVICE = "get a fresh copy of the folder from whoever started the ceremony"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"format", "product", "created", "purpose", "base", "documents", "uris", "lost", "stolen"}

@@ -1,7 +1,7 @@
 """Whose signatures a document needs: a root by its old and its new holders, every other role by its new ones."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import Key, Signature
@@ -57,6 +57,10 @@ def _delegators(base: Base, documents: _Documents, role: str) -> tuple[Root | Ta
     by_role = {parse_file_name(name)[1]: metadata.signed for name, metadata in documents.items()}
     if role in roles.TOP_LEVEL:
         return base.root.signed, by_role.get(roles.ROOT, base.root.signed)
+    above = roles.archived_below(role)
+    if above is not None:
+        before = base.delegated.get(above, base.targets).signed
+        return before, by_role.get(above, before)
     return base.targets.signed, by_role.get(roles.TARGETS, base.targets.signed)
 
 
@@ -109,6 +113,15 @@ def _need(
             wrong.append(name)
     threshold = delegator.get_delegated_role(role).threshold
     return Need(document, role, holders, threshold, sorted(signed.values()), waiting, wrong)
+
+
+def sentences(found: Iterable[Need]) -> list[str]:
+    """The needs for people; the bins of an archive that stand alike are one."""
+    said = dict[str, None]()
+    for need in found:
+        above = roles.archived_below(need.role)
+        said[(replace(need, document=f"the archive of {above}") if above else need).sentence] = None
+    return list(said)
 
 
 def verifies(key: Key, signature: Signature, metadata: AnyMetadata) -> bool:

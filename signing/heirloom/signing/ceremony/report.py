@@ -12,6 +12,7 @@ from heirloom.signing.ceremony.ceremony import Ceremony, listed
 from heirloom.signing.ceremony.difference import Change, difference
 from heirloom.signing.ceremony.draft import Documents
 from heirloom.signing.ceremony.place import CEREMONIES, Place
+from heirloom.signing.ceremony.quorum import sentences
 from heirloom.signing.metadata import utc_now
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def describe(ceremony: Ceremony, base: Base, here: Place) -> Described:
         created=ceremony.proposal.created,
         problem=_problem(ceremony, base, here) if state in ("open", "complete") else ceremony.aborted,
         changes=ceremony.difference(base),
-        needs=[need.sentence for need in needs],
+        needs=sentences(needs),
         waiting=sorted({name for need in missing for name in need.waiting}),
         folder=ceremony.path,
     )

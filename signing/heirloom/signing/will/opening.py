@@ -32,7 +32,7 @@ class Documents:
     Attributes:
         will: Root N+1 as the maker signed it.
         own: Root N+2.
-        releases: By role.
+        releases: By role, with the bins of their archives.
     """
 
     will: Metadata[Root]
@@ -153,12 +153,11 @@ def documents(
     successors = {keyid: will.signed.keys[keyid] for keyid in will.signed.roles[roles.ROOT].keyids}
     offline = [role for role in verify.delegated_roles(repository.targets()) if not roles.rule(role).online]
     targets = _targets(repository.targets(), successors, online, answers, now)
-    return Documents(
-        will,
-        _own_root(will, online, answers, now),
-        targets,
-        {role: bins.renewed(repository.role(role), role, targets, now) for role in offline},
-    )
+    releases: dict[str, Metadata[Targets]] = {}
+    for role in offline:
+        archive = repository.archive(roles.board_of(role))
+        releases |= bins.renewed(repository.role(role), archive, role, targets, now)
+    return Documents(will, _own_root(will, online, answers, now), targets, releases)
 
 
 def _own_root(will: Metadata[Root], online: Mapping[str, Key], answers: Answers, now: datetime) -> Metadata[Root]:
@@ -223,7 +222,10 @@ def missing(before: Metadata[Root], found: Documents) -> list[Missing]:
         (own, will, roles.ROOT),
         (own, own, roles.ROOT),
         (found.targets, own, roles.TARGETS),
-        *((document, found.targets, role) for role, document in found.releases.items()),
+        *(
+            (document, found.releases.get(roles.archived_below(role) or "", found.targets), role)
+            for role, document in found.releases.items()
+        ),
     ]
     lacking = []
     for document, delegator, role in pairs:
