@@ -113,6 +113,26 @@ def test_boot_waits_for_what_the_device_says(project: Project) -> None:
     assert done["boots"] >= 1
 
 
+PRESENCE = """
+def accept_stale():
+    with open("/said", "w") as file:
+        file.write("yes")
+"""
+
+
+def test_boot_can_say_the_owners_word_first(project: Project) -> None:
+    with create(project, "kitchen", None, {}, "board") as device:
+        files = {
+            "/lib/heirloom/device/presence.py": PRESENCE,
+            "/main.py": "import os\nprint('said' in os.listdir('/') and 'the owner is here' or 'nobody is here')\n",
+        }
+        device.write_filesystem(littlefs_image(device.board, {path: text.encode() for path, text in files.items()}))
+    for more, said in ([], "nobody is here"), (["--accept-stale"], "the owner is here"):
+        done = call(["device", "boot", "kitchen", "--until", r"\w+ \w* ?is here", *more])
+        assert isinstance(done, dict)
+        assert done["said"] == said
+
+
 def test_boot_gives_up_with_the_last_lines(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     call(["device", "new", "kitchen"])
     scripted(project, "print('something else')")

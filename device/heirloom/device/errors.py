@@ -32,6 +32,7 @@ class UpdateError(Exception):
 
     code: str
     sentence: str
+    recorded: bool = False  # the log says it already
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(code, sentence)

@@ -3,9 +3,12 @@
 Loads the verification core; the caller drops it again (heirloom_boot.forget) before the next stage.
 """
 
+import heirloom_boot
+
 from heirloom.device.clock import from_http, now
-from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, E_REQUIRES, E_STALE, UpdateError
+from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, E_REQUIRES, UpdateError
 from heirloom.device.places import Places
+from heirloom.device.roles import seconds
 from heirloom.device.store import FlashStore, FlashTables
 from heirloom.device.tuf import Client
 
@@ -35,19 +38,36 @@ def places(http: "Http", owner: "dict[str, Any]", device: "dict[str, Any]") -> P
     return Places(http, [url for url in urls if isinstance(url, str)], owner["tls_only"])
 
 
-def find(where: Places, device: "dict[str, Any]", owner: "dict[str, Any]", version: "Optional[str]" = None) -> "Found":
+def find(
+    where: Places,
+    device: "dict[str, Any]",
+    owner: "dict[str, Any]",
+    version: "Optional[str]" = None,
+    accept_stale: bool = False,
+) -> "Found":
     """Brings the metadata up to date and returns the target of the channel's release, or of a version of the board.
 
-    When what a place delivers is refused, the next one is asked. Raises UpdateError: the first that says more than that
-    nobody answered.
+    When what a place delivers is refused, the next one is asked. accept_stale: the owner is present and takes what has
+    expired, when nothing fresh is to be had. Raises UpdateError: the first that says more than that nobody answered.
     """
+    channel = owner["channel"] or device.get("channel") or "stable"
+    try:
+        return _search(where, device.get("board"), channel, version, False)
+    except UpdateError as error:
+        if not accept_stale or error.code == E_NETWORK:
+            raise
+        heirloom_boot.log(f"{error}; what has expired is taken this once, as the owner wants it")
+    return _search(where, device.get("board"), channel, version, True)
+
+
+def _search(where: Places, board: "Any", channel: str, version: "Optional[str]", accept_stale: bool) -> "Found":
     first: "Optional[UpdateError]" = None
     for _ in range(len(where)):
-        client = Client(FlashStore(), where, now(), None, FlashTables())
+        client = Client(FlashStore(), where, now(), None, FlashTables(), accept_stale)
         try:
             client.poll()
-            _check_network_clock(client, where.date())
-            return _found(client, device.get("board"), owner["channel"] or device.get("channel") or "stable", version)
+            _use_network_clock(client, where.date())
+            return _found(client, board, channel, version)
         except UpdateError as error:
             if first is None or first.code == E_NETWORK:
                 first = error
@@ -60,15 +80,17 @@ def find(where: Places, device: "dict[str, Any]", owner: "dict[str, Any]", versi
     raise first or UpdateError(E_NETWORK, "no place of the repository is known")
 
 
-def _check_network_clock(client: Client, date: str) -> None:
-    """Refuses a place that says itself that its timestamp has expired: one that nobody keeps any more (TUF 5.4.4).
+def _use_network_clock(client: Client, date: str) -> None:
+    """Goes on with the time that the place itself says, where it is later than the device's.
 
-    A device often has no clock of its own. The network's is not trusted: it can only make this check refuse, is
-    forgotten after it, and raises no bound.
+    A device often has no clock of its own, and a place that nobody keeps any more tells so by its date. The network's
+    clock is not trusted: it can only make this one check refuse, is forgotten after it, and raises no bound.
     """
-    said, expires = from_http(date), client.value("timestamp", "expires")
-    if said and isinstance(expires, str) and expires <= said:
-        raise UpdateError(E_STALE, f"timestamp has expired on {expires} by the network's clock, {said} (TUF 5.4.4)")
+    said = from_http(date)
+    try:
+        client.believe(seconds(said) or 0)
+    except UpdateError as error:
+        raise UpdateError(error.code, f"{error.sentence}; the network's clock says {said}") from None
 
 
 def _versions(client: Client) -> "dict[str, int]":

@@ -101,8 +101,11 @@ def record(
     """
     last = heirloom_boot.read_json("last")
     before = last.get("check") or {}
+    line = f"check: {result or error}"
     if (result, error) != (before.get("result"), before.get("error")):
-        heirloom_boot.log(f"check: {result or error}")
+        heirloom_boot.log(line)
+    elif error:
+        print("heirloom:", line)  # the log has it already
     last["check"] = {"time": now(), "result": result, "error": error}
     last["etag"] = heirloom_boot.read_json("trust/time").get("etag", "") if settled else ""
     if fetched:

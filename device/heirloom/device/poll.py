@@ -137,13 +137,14 @@ def _check(may_reset: bool) -> bool:
         if may_reset:
             _restart("something changed; restarting to check it")
         return False
-    updater = heirloom_boot.client("updater").Updater()
+    updater = heirloom_boot.client("updater").Updater(looking=True)
     try:
         release = updater.check()
         if release and updater.wants(release) and not heirloom_boot.current()["t"]:
             _restart(f"release {release.version} is there; restarting to install it")
     except Exception as error:
-        print("heirloom: poll:", error)
+        if not getattr(error, "recorded", False):
+            print("heirloom: poll:", error)
     heirloom_boot.forget()
     return bool(updater.completed)
 

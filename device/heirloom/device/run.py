@@ -100,7 +100,8 @@ def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
         if release and not on_trial and updater.install(release):
             machine.reset()
     except Exception as error:  # of the client, which was loaded anew: its UpdateError is another class than ours
-        print("heirloom:", error)
+        if not getattr(error, "recorded", False):
+            print("heirloom:", error)
     heirloom_boot.forget()
     return completed
 

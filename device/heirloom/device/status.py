@@ -5,7 +5,7 @@ import os
 import heirloom_boot
 import machine
 
-from heirloom.device import owner
+from heirloom.device import owner, presence
 from heirloom.device.blobs import load
 from heirloom.device.errors import UpdateError
 from heirloom.device.store import read
@@ -41,6 +41,7 @@ def report() -> "dict[str, Any]":
         "fetched": last.get("fetched"),
         "traceback": str(read("/heirloom/traceback"), "utf-8") or None,
         "owner": owner.load().as_dict(),
+        "accept_stale": presence.pending(),
         "free_blocks": os.statvfs("/")[3],
         "boots": state["n"],
         "reset_cause": machine.reset_cause(),

@@ -99,6 +99,20 @@ class Client:
             self._trust.notes.save()
         return self._trust.changed
 
+    def believe(self, now: int) -> None:
+        """Goes on with a later time, the network's for example, for the rest of this update; it is kept nowhere.
+
+        Needs poll() or refresh() before. Raises UpdateError E_STALE when what they took has expired by it.
+        """
+        trust = self._trust
+        if now <= trust.now:
+            return
+        trust.now = now
+        trust.check_root()
+        trust.check_expiry(self._trusted_timestamp().header, "5.4.4")
+        if self._snapshot:
+            trust.check_expiry(Header(self._snapshot, "snapshot"), "5.5.6")
+
     def find_target(self, path: str) -> "Optional[Target]":
         """Looks a target up, delegations pre-order depth first (TUF 5.6.7), fetching the roles on the way as needed.
 

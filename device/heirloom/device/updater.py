@@ -46,11 +46,16 @@ class Updater:
     """Checks and installs.
 
     progress(bytes so far, bytes in all) is called while blobs come; consent(release) is asked when the owner's
-    switch is "ask". recovering: nothing runs, so the confirmed release may be installed again.
+    switch is "ask". recovering: nothing runs, so the confirmed release may be installed again. looking: this one will
+    not install, so what the owner allowed once (presence.py) is left for the one that can.
     """
 
     def __init__(
-        self, progress: "Optional[Progress]" = None, consent: "Optional[Consent]" = None, recovering: bool = False
+        self,
+        progress: "Optional[Progress]" = None,
+        consent: "Optional[Consent]" = None,
+        recovering: bool = False,
+        looking: bool = False,
     ) -> None:
         from heirloom.device import owner
 
@@ -58,6 +63,7 @@ class Updater:
         self._progress = progress or _quiet
         self._consent = consent
         self._recovering = recovering
+        self._looking = looking
         self._device = heirloom_boot.read_json("device.json")
         self._owner = owner.load().as_dict()
         self._http = Http()
@@ -81,6 +87,7 @@ class Updater:
             release = self._check()
         except UpdateError as error:
             self._record(None, str(error), settled=self.completed and error.code not in _RETRIED)
+            error.recorded = True
             raise
         finally:
             self._http.close()
@@ -123,6 +130,7 @@ class Updater:
             fetched = install.install(self._places or self.places(), self._progress)
         except UpdateError as error:
             self._record(None, str(error))
+            error.recorded = True
             raise
         finally:
             self._http.close()
@@ -131,6 +139,7 @@ class Updater:
         return True
 
     def _check(self) -> "Optional[Release]":
+        accept_stale = not self._looking and _take_stale()
         forbidden = "" if self._owner["network"] else "the owner allows no network"
         if self._owner["updates"] == "off":
             forbidden = "the owner has switched updates off"
@@ -142,7 +151,7 @@ class Updater:
             from heirloom.device import finding
 
             places = self._places or self.places()
-            found = finding.find(places, self._device, self._owner, version)
+            found = finding.find(places, self._device, self._owner, version, accept_stale)
             self.completed = True
             del finding
             heirloom_boot.forget(*_KEPT)
@@ -160,6 +169,12 @@ class Updater:
         from heirloom.device import judging
 
         judging.record(self._places, *what, **more)
+
+
+def _take_stale() -> bool:
+    from heirloom.device import presence
+
+    return presence.take()
 
 
 def _quiet(_done: int, _total: int) -> None:

@@ -94,12 +94,17 @@ def boot_command(
     until: Annotated[
         str, typer.Option(metavar="confirmed|PATTERN", help="Wait for a confirmed release, or for this on the console.")
     ] = "confirmed",
+    accept_stale: Annotated[
+        bool, typer.Option("--accept-stale", help="Its owner takes expired metadata, at the next check only.")
+    ] = False,
     timeout: _Timeout = 60.0,
 ) -> None:
     """Switch a device on until it says something, then off."""
     from heirloom.hil import devices
 
     with devices.open_device(Project.load(), name) as device:
+        if accept_stale:
+            devices.accept_stale(device, timeout)
         with progress(f"waiting for {name}: {until}"):
             done = devices.boot(device, until, timeout)
         emit(done)

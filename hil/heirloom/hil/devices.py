@@ -17,12 +17,18 @@ CONFIRMED = r"heirloom: release .* confirmed"
 _IDENTITY = "identity.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # The client sets the path when it mounts a release; before that, the folder /heirloom hides the package heirloom.
-_REPORT = """
+_PATH = """
 import json, sys
 if sys.path[0] == "":
     sys.path.append(sys.path.pop(0))
+"""
+_REPORT = f"""{_PATH}
 from heirloom.device import status
 print(json.dumps(status.report()))
+"""
+_ACCEPT_STALE = f"""{_PATH}
+from heirloom.device import presence
+presence.accept_stale()
 """
 _LOG = """
 for half in ("/heirloom/log.old", "/heirloom/log"):
@@ -213,6 +219,19 @@ def log(device: SimDevice, timeout_s: float) -> dict[str, str]:
     finally:
         device.power_off()
     return {"device": kept, "console": recorded}
+
+
+def accept_stale(device: SimDevice, timeout_s: float) -> None:
+    """Say at its REPL, for the owner: the next update check takes expired metadata, once.
+
+    Raises:
+        HeirloomError: It is not provisioned, or does not answer.
+    """
+    device.power_on(hold_repl=True)
+    try:
+        device.exec(_ACCEPT_STALE, timeout_s)
+    finally:
+        device.power_off()
 
 
 def boot(device: SimDevice, until: str, timeout_s: float) -> dict[str, object]:

@@ -1,10 +1,14 @@
 """Runs functions of the files in `on_device/` on the real interpreter, over a real littlefs."""
 
+import json
+import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from client_server import Answer, Server
+from client_world import BOARD, PRODUCT, Product
 
 HERE = Path(__file__).resolve().parent
 DEVICE = HERE.parents[2] / "device" / "heirloom" / "device"
@@ -47,3 +51,52 @@ def on_device(micropython: Path, compiled: Path, tmp_path: Path) -> RunOnDevice:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(answer: Answer, tls: ssl.SSLContext | None = None) -> Server:
+        servers.append(Server(answer, tls))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+class Unit:
+    """A device of a `client_world.Product`, provisioned with its root; each call of `live` is one boot."""
+
+    def __init__(self, on_device: RunOnDevice, folder: Path, product: Product, urls: list[str]) -> None:
+        self._on_device = on_device
+        self._folder = folder
+        self.console = ""  # of the last boot
+        self.heap = HEAP
+        (folder / "root").write_bytes(product.provisioned)
+        device = {"product": PRODUCT, "board": BOARD, "channel": "stable", "urls": urls}
+        self.live(["device", device], ["root", str(folder / "root")])
+
+    def live(self, *steps: list[object]) -> list[object]:
+        """Steps of on_device/whole_client.py; returns what those that say something said."""
+        path = self._folder / "steps"
+        path.write_text(json.dumps(steps))
+        self.console = self._on_device("whole_client", "life", str(path), heap=self.heap)
+        said: list[object] = json.loads(self.console.rpartition("=> ")[2])
+        return said
+
+
+@pytest.fixture
+def product(tmp_path: Path, serve: Callable[..., Server]) -> Product:
+    """A product on a server, which its root names; no release yet."""
+    server = serve(lambda _: None)
+    made = Product(tmp_path / "repository", urls=(server.url,))
+    made.server, server.answer = server, made.answer
+    return made
+
+
+@pytest.fixture
+def new_unit(on_device: RunOnDevice, tmp_path: Path) -> Callable[..., Unit]:
+    """Makes the device of this test: new_unit(product, url, ...); without URLs it knows the product's server."""
+    return lambda product, *urls: Unit(on_device, tmp_path, product, list(urls) or [product.server.url])

@@ -2,88 +2,11 @@
 
 import json
 import socket
-import threading
-import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-Answer = Callable[[str], bytes | list[bytes | float] | None]
-
-DATE = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
-
-
-class Server:
-    """Answers every request with what `answer` says: bytes, or pieces with pauses (seconds) between; None closes."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.requests: list[str] = []
-        self.connections = 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                while self._serve_one(connection):
-                    pass
-            except OSError:
-                pass
-
-    def _serve_one(self, connection: socket.socket) -> bool:
-        request = b""
-        while b"\r\n\r\n" not in request:
-            more = connection.recv(4096)
-            if not more:
-                return False
-            request += more
-        text = request.decode()
-        self.requests.append(text)
-        answer = self.answer(text)
-        if answer is None:
-            return False
-        for piece in answer if isinstance(answer, list) else [answer]:
-            if isinstance(piece, float):
-                time.sleep(piece)
-            else:
-                connection.sendall(piece)
-        return b"close" not in (
-            answer if isinstance(answer, bytes) else b"".join(p for p in answer if isinstance(p, bytes))
-        )
-
-
-def ok(body: bytes, head: str = "", status: str = "200 OK") -> bytes:
-    return f"HTTP/1.1 {status}\r\n{DATE}Content-Length: {len(body)}\r\n{head}\r\n".encode() + body
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], Server]]:
-    servers: list[Server] = []
-
-    def start(answer: Answer) -> Server:
-        servers.append(Server(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+from client_server import DATE, Answer, ok, packed
 
 
 @pytest.fixture
@@ -242,11 +165,6 @@ def test_nobody_there(fetch) -> None:
 def test_full_chunks_allocate_nothing(serve, on_device) -> None:
     server = serve(lambda _: ok(b"x" * 65536))
     assert json.loads(on_device("http_client", "no_garbage", server.url))["full"] == 8
-
-
-def packed(data: bytes) -> bytes:
-    compressor = zlib.compressobj(wbits=10)
-    return compressor.compress(data) + compressor.flush()
 
 
 def repository(files: dict[str, bytes]) -> Answer:

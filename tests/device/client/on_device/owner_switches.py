@@ -1,7 +1,10 @@
 # The owner's switches.
 import os
 
-from heirloom.device import cbor, owner
+import prelude
+from prelude import power_cycle
+
+from heirloom.device import cbor, owner, presence
 from heirloom.device.errors import UpdateError
 
 _FILE = "/heirloom/owner.cbor"
@@ -67,3 +70,30 @@ def unknown_wishes_are_refused():
             continue
         raise AssertionError(wish)
     nothing_said()
+
+
+def permissions_across_power_cuts():
+    """Prints how often power was cut, and how often the permission was there after it all the same."""
+    cut, given = 0, 0
+    while True:
+        prelude.flash.cut_at = -1
+        presence.take()
+        taken = False
+        prelude.flash.cut_at = prelude.flash.operations + cut
+        try:
+            presence.accept_stale()
+            taken = presence.take()
+            done = prelude.flash.operations <= prelude.flash.cut_at
+        except (OSError, prelude.PowerCut, UpdateError):
+            done = False
+        power_cycle()
+        if presence.pending():
+            given += 1
+        again = presence.take()
+        assert not (taken and again), cut
+        power_cycle()
+        assert not presence.pending() and not presence.take(), cut
+        if done:
+            break
+        cut += 1
+    print(cut, given)
