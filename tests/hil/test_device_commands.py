@@ -303,3 +303,47 @@ def boards_running(folder: Path) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+REPORTED = {
+    "client": "0.1.0",
+    "product": "weather",
+    "board": "SIM_RPI_PICO_W",
+    "id": "e186",
+    "active": {"slot": "b", "version": "1.1.0", "epoch": 0, "sequence": 2},
+    "fallback": {"slot": "a", "version": None, "epoch": None, "sequence": None},
+    "trial": {"boots_left": 2, "power_left": 10, "started": True},
+    "confirmed": [0, 1],
+    "floor": [0, 0],
+    "failed": [[0, 3], [0, 4]],
+    "metadata": {"root": 1, "timestamp": 4},
+    "last_check": {"time": 1, "result": None, "error": "E_STALE: timestamp has expired"},
+    "owner": {"updates": "ask", "pinned": None, "network": True},
+    "traceback": "Traceback\n  OSError: 30\x1b[2J\n",
+    "news": "of a newer client",
+}
+
+
+def test_a_report_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from heirloom.hil import report
+
+    report.status(Console(width=200), REPORTED)
+    said = capsys.readouterr().out
+    for line in (
+        "device       e186 weather SIM_RPI_PICO_W",
+        "runs         1.1.0 (slot b), on trial: 2 starts and 10 losses of power left",
+        "before       a damaged release (slot a)",
+        "confirmed    epoch 0, sequence 1",
+        "floor        none",
+        "failed       epoch 0, sequence 3, epoch 0, sequence 4",
+        "last check   E_STALE: timestamp has expired",
+        "owner        updates ask, network yes",
+        "metadata     root 1, timestamp 4",
+        "news         of a newer client",
+    ):
+        assert line in said.splitlines()
+    assert "OSError: 30\\x1b[2J" in said
+    report.status(Console(width=200), {})  # an old client says less
+    assert "runs         nothing" in capsys.readouterr().out.splitlines()

@@ -24,7 +24,8 @@ def before(abnormal: bool, done: int) -> None:
     if state is None:
         from heirloom.device import recovery
 
-        heirloom_boot.log("the state is missing or damaged and is made anew")
+        there = heirloom_boot.exists("/heirloom/state")
+        heirloom_boot.log("the state is damaged and is made anew" if there else "there is no state yet: it is made")
         recovery.rebuild()
         machine.reset()
     slot = heirloom_boot.choose(state)

@@ -138,10 +138,11 @@ def shell_command(
 
 def status_command(name: _Name, timeout: _Timeout = 20.0) -> None:
     """Ask a device what runs on it. It is held at the REPL for that; no trial is spent."""
-    from heirloom.hil import devices
+    from heirloom.hil import devices, report
 
     with devices.open_device(Project.load(), name) as device:
-        emit(devices.report(device, timeout))
+        found = devices.report(device, timeout)
+    emit(found, lambda console: report.status(console, found))
 
 
 def log_command(name: _Name, timeout: _Timeout = 20.0) -> None:

@@ -36,6 +36,10 @@ def init_command(
         typer.Option(help="A place where devices look for the repository; at least two, on two sites, one not yours."),
     ] = None,
     app: Annotated[str | None, typer.Option(metavar="FOLDER", help="The application's folder. Default: app.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="A file that the application itself writes; may be repeated."),
+    ] = None,
     maker: Annotated[str | None, typer.Option(help="Who stands behind the product. Default: its name.")] = None,
     contact: Annotated[
         str | None, typer.Option(help="Where security problems are told: a mail or web address.")
@@ -58,7 +62,7 @@ def init_command(
 
     folder = _folder()
     given = {"name": name, "boards": board, "urls": url, "app": app, "maker": maker, "contact": contact}
-    given |= {"support_until": support_until, "version": version}
+    given |= {"support_until": support_until, "version": version, "keep": keep}
     answers = _continued(folder, given) or _answers(given, folder)
     project = founding.check(folder, answers)
     store = KeyStore(project.keys_dir())
@@ -115,7 +119,7 @@ def _answers(given: Mapping[str, object], folder: Path) -> "Answers":
         )
     rest = {key: value or None for key, value in rest.items()}
     app = given["app"] or "app"
-    return founding.Answers(name, boards, urls, _plain("app", app), **rest)  # type: ignore[arg-type]
+    return founding.Answers(name, boards, urls, _plain("app", app), **rest, keep=given["keep"] or [])  # type: ignore[arg-type]
 
 
 def _plain(key: str, value: object) -> object:

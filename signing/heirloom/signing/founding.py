@@ -40,6 +40,7 @@ class Answers:
         app: The application's folder, relative to the project.
         maker: Who stands behind it.
         version: To build when the command line names none.
+        keep: Paths that the application itself writes.
     """
 
     name: str
@@ -50,10 +51,13 @@ class Answers:
     contact: str | None = None
     support_until: str | None = None
     version: str | None = None
+    keep: Sequence[str] = dataclasses.field(default_factory=list)
 
     def text(self) -> str:
         """The project file."""
-        return project_file(self.name, self.urls, self.boards, self.app, self.contact, self.support_until, self.version)
+        return project_file(
+            self.name, self.urls, self.boards, self.app, self.contact, self.support_until, self.version, self.keep
+        )
 
     def maker_field(self) -> dict[str, object]:
         """`x-heirloom-maker` of the targets role: who stands behind the product."""
@@ -95,7 +99,9 @@ def check(folder: Path, answers: Answers) -> Project:
     for board in answers.boards:
         load_board(board)
     places.check(answers.urls)
-    _check_app(answers.app)
+    _check_path("--app", answers.app, "name a folder inside the project")
+    for path in answers.keep:
+        _check_path("--keep", path, "name it as the application does, relative to its folder")
     store = KeyStore(project.keys_dir())
     store.check_folder()
     if store.names() and not continues:
@@ -138,11 +144,11 @@ def _marker(folder: Path) -> Path:
     return folder / ".heirloom" / "init.json"
 
 
-def _check_app(app: str) -> None:
+def _check_path(option: str, path: str, advice: str) -> None:
     try:
-        check_path(app)
+        check_path(path)
     except UpdateError as exc:
-        raise UsageError(f"--app: {exc.sentence.partition(': ')[2]}", "name a folder inside the project") from exc
+        raise UsageError(f"{option}: {exc.sentence.partition(': ')[2]}", advice) from exc
 
 
 def _ignore(path: Path) -> None:

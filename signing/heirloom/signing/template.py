@@ -20,6 +20,7 @@ def project_file(
     contact: str | None,
     support_until: str | None,
     version: str | None,
+    keep: Sequence[str] = (),
 ) -> str:
     """The text of heirloom.toml.
 
@@ -31,12 +32,13 @@ def project_file(
         contact: Of the maker.
         support_until: A date.
         version: To build when the command line names none.
+        keep: Paths that the application itself writes.
     """
     document = tomlkit.document()
     for line in _HEADER.splitlines():
         document.add(tomlkit.comment(line))
     document["product"] = _product(name, urls, contact, support_until)
-    document["app"] = _app(app, version)
+    document["app"] = _app(app, version, keep)
     document["boards"] = _boards(boards)
     document["signing"] = _signing(list(boards))
     return tomlkit.dumps(document)
@@ -54,13 +56,13 @@ def _product(name: str, urls: Sequence[str], contact: str | None, support_until:
     return table
 
 
-def _app(app: str, version: str | None) -> tomlkit.items.Table:
+def _app(app: str, version: str | None, keep: Sequence[str]) -> tomlkit.items.Table:
     table = tomlkit.table()
     table.add(tomlkit.comment("The folder that becomes /app on the device."))
     table["source"] = app
     _optional(table, "version", version, "1.0.0")
     table.add(tomlkit.comment("Files that the application itself writes; they survive updates."))
-    table["keep"] = tomlkit.array()
+    table["keep"] = _lines(keep)
     table.add(tomlkit.comment('A new release is accepted after an update check ("check"), by the application ("app"),'))
     table.add(tomlkit.comment("or when it ran for a number of seconds."))
     table["confirm"] = "check"

@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-
 from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.cli.main import call
-from heirloom.cli.project import FILE_NAME, KEYS_VARIABLE, PROJECT_VARIABLE, Project
+from heirloom.cli.project import KEYS_VARIABLE, PROJECT_VARIABLE, Project
 from heirloom.hil import devices
 from heirloom.hil.sim import DeviceTimeout, SimDevice
 from heirloom.signing import passphrases
@@ -94,11 +92,8 @@ class Workshop:
     def found(self) -> None:
         """Found the product: project file, keys, first metadata; settings.json is the application's own."""
         places = ["--url", self.url, "--url", MIRROR]
-        self.heirloom("init", "--name", PRODUCT, "--board", BOARD, *places, "--contact", "security@weather.example")
-        path = self.project_dir / FILE_NAME
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-        document["app"]["keep"] = ["settings.json"]
-        path.write_text(tomlkit.dumps(document), encoding="utf-8")
+        about = ["--contact", "security@weather.example", "--keep", "settings.json"]
+        self.heirloom("init", "--name", PRODUCT, "--board", BOARD, *places, *about)
 
     def take_source(self, source: Path) -> None:
         """Make `source` the application of the project."""
