@@ -1,10 +1,11 @@
 """The flash of a simulated device is as strict as NOR flash is, and loses power where it is told to."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from heirloom.cli.errors import RigTrouble
+from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.hil.sim import Power, SimDevice
 
 MakeDevice = Callable[..., SimDevice]
@@ -167,3 +168,27 @@ page = bytearray(768)
 print(flash.readblocks(9, page, 0), page[0], page[256], page[512])
 """
     assert device.exec(code) == "0 0\n0 255 3 15\n"
+
+
+def test_the_erases_of_a_large_file_system_are_counted_to_its_last_block(make_device: MakeDevice) -> None:
+    device = make_device(board="SIM_ESP32_GENERIC_S3")
+    device.power_on(hold_repl=True)
+    device.exec("with open('big', 'wb') as file:\n    for i in range(985):\n        file.write(bytes(4096))", 60)
+    erases = device.block_erases()
+    assert len(erases) == 1008
+    assert erases[-8:] == [1] * 8
+    assert sum(erases) == device.flash.erases
+
+
+def test_a_file_system_with_too_many_blocks_is_not_simulated(tmp_path: Path) -> None:
+    text = """extends = "SIM_ESP32_GENERIC_S3"
+[flash]
+size = 0x2000000
+[filesystem]
+block_count = 7152
+[partitions]
+vfs = { type = "data", subtype = "fat", offset = 0x410000, size = 0x1BF0000 }
+"""
+    (tmp_path / "BIG.toml").write_text(text)
+    with pytest.raises(HeirloomError, match="too many to simulate"):
+        SimDevice.create(tmp_path / "device", "BIG", definition=tmp_path / "BIG.toml")

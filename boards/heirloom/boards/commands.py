@@ -11,6 +11,7 @@ from heirloom.cli.output import emit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from heirloom.boards.images.partitions import Partition
     from heirloom.boards.model import Board
 
 
@@ -67,16 +68,23 @@ def _own_definitions() -> dict[str, Path]:
 
 
 def _summary(board: "Board") -> dict[str, object]:
-    return {"name": board.name, "chip": board.chip, "driver": board.driver, "description": board.description}
+    return {
+        "name": board.name,
+        "chip": board.chip,
+        "driver": board.driver,
+        "description": board.description,
+        "tested": board.tested,
+    }
 
 
 def _details(board: "Board") -> dict[str, object]:
-    layout = board.flash
+    layout, table = board.flash, board.partitions
     return {
         **_summary(board),
         "arch": board.arch,
         "mpy": board.mpy,
         "capabilities": sorted(board.capabilities),
+        "flashing": board.hardware.flashing,
         "flash": {"size": layout.size, "block_size": layout.block_size, "page_size": layout.page_size},
         "filesystem": {
             "offset": f"{layout.offset:#x}",
@@ -84,8 +92,13 @@ def _details(board: "Board") -> dict[str, object]:
             "size": layout.filesystem_size,
             "program_size": layout.program_size,
         },
+        "partitions": {part.label: _place(part) for part in table or ()},
         "definition": board.definition,
     }
+
+
+def _place(part: "Partition") -> dict[str, object]:
+    return {"kind": part.kind, "offset": f"{part.offset:#x}", "size": part.size}
 
 
 def _show_list(console: "Console", boards: "list[Board]") -> None:
@@ -93,5 +106,5 @@ def _show_list(console: "Console", boards: "list[Board]") -> None:
 
     table = Table.grid(padding=(0, 2))
     for board in boards:
-        table.add_row(board.name, board.chip, board.driver, board.description)
+        table.add_row(board.name, board.chip, board.driver, board.description, "" if board.tested else "untested")
     console.print(table)

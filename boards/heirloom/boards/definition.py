@@ -14,7 +14,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from heirloom.boards.model import ARCHITECTURES, CAPABILITIES, CHIPS, DRIVERS, Board, FlashLayout
+from heirloom.boards import layout
+from heirloom.boards.chips import CHIPS
+from heirloom.boards.model import ARCHITECTURES, CAPABILITIES, DRIVERS, Board
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error
 from heirloom.cli.toml import Table, wrong
@@ -22,9 +24,10 @@ from heirloom.cli.toml import Table, wrong
 DEFINITIONS = Path(__file__).with_name("definitions")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FLASH = ("size", "block_size", "page_size")
-_FILESYSTEM = ("offset", "block_count", "program_size")
-_BOARD = ("description", "extends", "chip", "driver", "arch", "mpy", "capabilities", "flash", "filesystem")
+_BOARD = (
+    "description", "extends", "chip", "driver", "arch", "mpy", "capabilities", "tested",
+    "flash", "filesystem", "partitions",
+)  # fmt: skip
 
 
 def names() -> list[str]:
@@ -57,12 +60,13 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, object]:
     document = _read(path)
     top = Table(document, path)
     top.only(*_BOARD)
-    top.table("flash").only(*_FLASH)
-    top.table("filesystem").only(*_FILESYSTEM)
+    layout.check_keys(top)
     base = top.text("extends")
     if base is None:
         return document
-    return _merge(_resolve(_base_path(path, base), (*seen, path)), document)
+    below = _resolve(_base_path(path, base), (*seen, path))
+    below.pop("tested", None)  # what ran on that board says nothing about this one
+    return _merge(below, document)
 
 
 def _base_path(path: Path, base: str) -> Path:
@@ -100,34 +104,24 @@ def _board(name: str, path: Path, document: Mapping[str, object]) -> Board:
     for capability in capabilities:
         if capability not in CAPABILITIES:
             raise wrong(path, f"capabilities has {capability!r}; known are {', '.join(CAPABILITIES)}")
+    chip = _one_of(table, "chip", tuple(CHIPS))
+    flash = layout.flash(table)
+    partitions = layout.partition_table(table, flash, CHIPS[chip])
+    if "firmware-ota" in capabilities:
+        layout.check_firmware_ota(table, partitions)
     return Board(
         name=name,
         description=_required(table, "description"),
-        chip=_one_of(table, "chip", CHIPS),
+        chip=chip,
         driver=_one_of(table, "driver", DRIVERS),
         arch=_one_of(table, "arch", ARCHITECTURES),
         mpy=mpy,
         capabilities=frozenset(capabilities),
-        flash=_flash(table),
+        flash=flash,
+        partitions=partitions,
+        tested=table.text("tested"),
         definition=path,
     )
-
-
-def _flash(table: Table) -> FlashLayout:
-    chip, part = table.table("flash", required=True), table.table("filesystem", required=True)
-    layout = FlashLayout(
-        **{key: _number(chip, key) for key in _FLASH},
-        **{key: _number(part, key, minimum=0 if key == "offset" else 1) for key in _FILESYSTEM},
-    )
-    path = table.path
-    if layout.block_size % layout.page_size or layout.page_size % layout.program_size:
-        raise wrong(path, "a block must be whole pages, and a page whole units of [filesystem] program_size")
-    if layout.offset % layout.block_size:
-        raise wrong(path, f"[filesystem] offset {layout.offset:#x} is not a multiple of block_size")
-    if layout.offset + layout.filesystem_size > layout.size:
-        end = layout.offset + layout.filesystem_size
-        raise wrong(path, f"the file system ends at {end:#x}, after the flash ({layout.size:#x})")
-    return layout
 
 
 def _required(table: Table, key: str) -> str:
@@ -141,13 +135,4 @@ def _one_of(table: Table, key: str, known: tuple[str, ...]) -> str:
     value = _required(table, key)
     if value not in known:
         raise wrong(table.path, f"{key} is {value!r}; known are {', '.join(known)}")
-    return value
-
-
-def _number(table: Table, key: str, minimum: int = 1) -> int:
-    value = table.values.get(key)
-    if value is None:
-        raise wrong(table.path, f"[{table.name}] {key} is missing")
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise wrong(table.path, f"[{table.name}] {key} is {value!r}; it must be a whole number, at least {minimum}")
     return value

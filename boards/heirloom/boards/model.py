@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Chips whose `machine` module, clock and reset causes are known.
-CHIPS = ("rp2040", "esp32", "esp32c3")
+from heirloom.boards.chips import CHIPS, Chip
+from heirloom.boards.images.partitions import PartitionTable
+
 #: What `mpy-cross -march` accepts of the boards described here; x64 is MicroPython's unix port.
 ARCHITECTURES = ("armv6m", "armv7emsp", "xtensawin", "rv32imc", "x64")
 DRIVERS = ("sim", "rp2040", "esp32", "serial")
@@ -44,12 +45,14 @@ class Board:
     Attributes:
         name: As in "RPI_PICO_W".
         description: One line for people.
-        chip: One of `CHIPS`.
+        chip: One of `chips.CHIPS`.
         driver: Which driver reaches a unit of it, one of `DRIVERS`.
         arch: `-march` of mpy-cross.
         mpy: Version of the .mpy format that its firmware loads, as in "6.3".
         capabilities: What it can do, of `CAPABILITIES`.
         flash: Its flash and file system.
+        partitions: Its partition table, where the chip has one.
+        tested: What has been run on it, in a sentence; None: nothing. A board that extends another has its own.
         definition: The file that describes it.
     """
 
@@ -61,9 +64,16 @@ class Board:
     mpy: str
     capabilities: frozenset[str]
     flash: FlashLayout
+    partitions: PartitionTable | None
+    tested: str | None
     definition: Path
 
     @property
     def simulated(self) -> bool:
         """Whether it exists only as a program on this machine."""
         return self.driver == "sim"
+
+    @property
+    def hardware(self) -> Chip:
+        """What is true of its chip."""
+        return CHIPS[self.chip]

@@ -27,7 +27,6 @@ TTY = "tty"
 
 CutKind = Literal["before", "after", "torn"]
 _CUT_KINDS: dict[str, int] = {"before": 0, "after": 1, "torn": 2}
-_CHIP_NAMES = {"rp2040": "RP2040", "esp32": "ESP32", "esp32c3": "ESP32C3"}
 _ID_BYTES = {"rp2040": 8}
 
 
@@ -332,7 +331,7 @@ class SimDevice:
             "ssid": described.ssid,
             "password": described.password,
             "hosts": described.hosts,
-            "banner": f"MicroPython; {self.board.name} with {_CHIP_NAMES[self.board.chip]}",
+            "banner": f"MicroPython; {self.board.name} with {self.board.hardware.mcu}",
         }
         return {
             "heap": described.heap,

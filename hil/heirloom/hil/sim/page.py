@@ -9,7 +9,7 @@ import os
 import struct
 from enum import IntEnum
 
-SIZE_BYTES = 4096
+SIZE_BYTES = 16384
 
 
 class Word(IntEnum):
@@ -36,6 +36,10 @@ class Word(IntEnum):
     BINARY = 19
     INTERRUPTING = 20
     BLOCK_ERASES = 64
+
+
+#: Blocks of the largest file system whose erases can be counted here.
+MAX_BLOCKS = SIZE_BYTES // 4 - Word.BLOCK_ERASES
 
 
 class Exit(IntEnum):

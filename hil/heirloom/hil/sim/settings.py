@@ -10,6 +10,7 @@ from heirloom.boards import Board, load
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.toml import Table, wrong
+from heirloom.hil.sim.page import MAX_BLOCKS
 
 FILE_NAME = "device.toml"
 SSID = "heirloom-sim"
@@ -47,11 +48,13 @@ class Settings:
         """The board.
 
         Raises:
-            HeirloomError: It is unknown, or not a simulated one.
+            HeirloomError: It is unknown, not a simulated one, or too large.
         """
         board = load(self.board, self.definition)
         if not board.simulated:
             raise HeirloomError(f"{self.board} is not a simulated board", "see `heirloom board list`")
+        if board.flash.block_count > MAX_BLOCKS:
+            raise HeirloomError(f"the file system of {self.board} has over {MAX_BLOCKS} blocks, too many to simulate")
         return board
 
     def write(self, folder: Path) -> None:
