@@ -165,8 +165,8 @@ def flash_image(files: dict[str, bytes], path: Path) -> Path:
         block_size=4096, block_count=FLASH_BLOCKS, prog_size=256, read_size=256, cache_size=1024, lookahead_size=32,
         disk_version=0x00020000,
     )  # fmt: skip
-    fs.makedirs("/lib/heirloom/device", exist_ok=True)
     for name, data in files.items():
+        fs.makedirs(str(Path("/", name).parent), exist_ok=True)
         with fs.open("/" + name, "wb") as file:
             file.write(data)
     path.write_bytes(bytes(fs.context.buffer))

@@ -62,7 +62,8 @@ def find(
 
 def _search(where: Places, board: "Any", channel: str, version: "Optional[str]", accept_stale: bool) -> "Found":
     first: "Optional[UpdateError]" = None
-    for _ in range(len(where)):
+    where.forgive()
+    while len(where):
         client = Client(FlashStore(), where, now(), None, FlashTables(), accept_stale)
         try:
             client.poll()
@@ -73,7 +74,7 @@ def _search(where: Places, board: "Any", channel: str, version: "Optional[str]",
                 first = error
             if error.code == E_NETWORK:
                 break  # all places were tried
-            where.next()
+            where.refuse()
         finally:
             where.versions = _versions(client)
             client.close()

@@ -31,6 +31,7 @@ class Places:
     def __init__(self, http: "Http", urls: "list[str]", tls_only: bool = False) -> None:
         self._http = http
         self._urls: "list[str]" = []
+        self._refused: "list[str]" = []
         for url in urls:
             base = url if url.endswith("/") else url + "/"
             if base not in self._urls:
@@ -46,16 +47,33 @@ class Places:
         return len(self._urls)
 
     def urls(self) -> "list[str]":
-        """The base URLs, the current place first."""
-        return self._urls[self._at :] + self._urls[: self._at]
+        """The base URLs, the current place first, those whose content was refused last."""
+        return self._urls[self._at :] + self._urls[: self._at] + self._refused
 
     def date(self) -> str:
         """The Date header of the newest answer: what the network says that the time is."""
         return self._http.date
 
     def next(self) -> None:
-        """Turns to the next place, because what the current one delivered was refused."""
+        """Turns to the next place."""
         self._at = (self._at + 1) % len(self._urls)
+        self._proven = False
+
+    def refuse(self) -> None:
+        """Asks the current place no more, because what it delivered was refused, and turns to the next one.
+
+        Else a single place that answers everything with something of its own, as a portal or the new owner of a name
+        does, would come into each search for a file that the others rightly do not have, such as the next root.
+        """
+        self._refused.append(self._urls.pop(self._at))
+        self._at = self._at % (len(self._urls) or 1)
+        self._proven = False
+
+    def forgive(self) -> None:
+        """Asks all places again, as at first."""
+        self._urls = self.urls()
+        self._refused = []
+        self._at = 0
         self._proven = False
 
     def fetch(self, name: str, _limit: int, sink: "Sink", etag: "Optional[str]" = None) -> "Optional[str]":

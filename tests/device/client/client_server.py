@@ -40,9 +40,9 @@ class Server:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
-                speaking = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
-                while self._serve_one(speaking):
-                    pass
+                with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as speaking:
+                    while self._serve_one(speaking):
+                        pass
             except OSError:
                 pass
 

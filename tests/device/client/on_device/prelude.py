@@ -57,6 +57,7 @@ class Machine:
 
     def __init__(self):
         self.cause = 1
+        self.longest_ms = 8388  # as an RP2040
         self.dogs = []
         self.timers = []
 
@@ -67,6 +68,8 @@ class Machine:
         raise Reset()
 
     def WDT(self, timeout):
+        if timeout > self.longest_ms:
+            raise ValueError("WDT timeout too large")
         dog = Dog(timeout)
         self.dogs.append(dog)
         return dog

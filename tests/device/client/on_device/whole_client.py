@@ -47,6 +47,10 @@ def _copy(path):
 
 
 def _update(name):
+    if name == "look_beside":
+        import asyncio
+
+        return asyncio.run(boot.client("poll").look())
     if name == "places":
         return boot.client("updater").Updater().places().urls()
     if name == "status":

@@ -37,7 +37,9 @@ _STATE_BYTES = 256  # littlefs keeps a file so small beside its name, and saves 
 _LOG_HALF_BYTES = 2048
 _TRACEBACK_BYTES = 1024
 _TIDY_BYTES = 8192  # collecting so often keeps what lives together: a heap full of holes fails long before it is full
-_WATCHDOG_MS = 8000  # an RP2040 takes at most 8388
+# An RP2040 takes at most 8388. On an ESP32 looking up a name blocks even timers: about 7 s for each of up to three name
+# servers, perhaps twice. A network without an answer must not count as a fault of the release.
+_WATCHDOGS_MS = (60000, 8000)
 _CRASH_WAIT_S = 5
 _CRASH_WAIT_MAX_S = 300
 
@@ -206,7 +208,12 @@ class Watch:
 
         self.left = seconds
         if self._dog is None:
-            self._dog = machine.WDT(timeout=_WATCHDOG_MS)
+            for timeout_ms in _WATCHDOGS_MS:
+                try:
+                    self._dog = machine.WDT(timeout=timeout_ms)
+                    break
+                except ValueError:
+                    pass
             for number in (-1, 3, 1):  # boards with virtual timers, with four, with two
                 try:
                     self._timer = machine.Timer(number, period=1000, callback=self._tick)
