@@ -103,7 +103,9 @@ class AppFS:
         writes = "w" in mode or "a" in mode or "+" in mode or "x" in mode
         if not writes:
             return open(self._locate(path), mode)
-        self._own(path, copy="w" not in mode)
+        # Copied even when all of it gets replaced: littlefs makes a new file at once, empty, and fills it when it is
+        # closed; an old one it replaces then. A power cut in between leaves what was there, never an empty file.
+        self._own(path, copy=True)
         return open(self._data + path, mode)
 
     def stat(self, path: str) -> "tuple[int, ...]":

@@ -201,3 +201,13 @@ def many_files(manifest):
     assert fs.stat("/folder3/file111.py")[6] == 111
     assert len(list(fs.ilistdir("/"))) == 9
     assert len(list(fs.ilistdir("folder3"))) == 29
+
+
+def a_first_writing_that_is_cut_leaves_the_releases_file():
+    mounted()
+    file = open("settings.json", "w")  # noqa: SIM115 - the power fails before it is closed
+    file.write("[1]")
+    with open("/data/settings.json") as what_is_on_flash:
+        assert what_is_on_flash.read() == "{}"
+    file.close()
+    assert open("settings.json").read() == "[1]"
