@@ -50,7 +50,7 @@ from heirloom.signing.twins import SUFFIX, twin  # noqa: E402
 BOARD = "SIM_RPI_PICO_W"
 PASSPHRASE = "correct horse battery staple"
 PLACES = ["http://127.0.0.1:9/", "https://somebody.example.org/scale/"]
-LIMITS = {"time_ratio": 2.0, "bytes_ratio": 1.05}
+LIMITS = {"time_ratio": 2.0, "cpu_ratio": 2.0, "bytes_ratio": 1.05}
 
 
 @dataclass
@@ -144,16 +144,16 @@ class Product:
         path.with_name(path.name + SUFFIX).write_bytes(twin(data))
         return data
 
-    def publish(self) -> float:
-        """Sign and publish the next release, and point the channel to it. Returns seconds."""
+    def publish(self) -> tuple[float, float]:
+        """Sign and publish the next release, and point the channel to it. Returns seconds by the clock and of CPU."""
         os.environ["HEIRLOOM_KEYS"] = str(self.folder / "keys")
         self.count += 1
         (self.project.app.source / "main.py").write_text(f"print({self.count})\n")
         built = release.build(self.project, BOARD, f"1.{self.count}.0", release.Options())
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         endorse.sign(self.project, built)
         Publisher(self.project).publish(built.version, [BOARD], "stable")
-        return time.perf_counter() - start
+        return time.perf_counter() - start[0], time.process_time() - start[1]
 
     def check(self) -> Count:
         """What a device fetches that looks for an update of its channel."""
@@ -182,20 +182,24 @@ def measure(folder: Path, small: int, large: int, rounds: int) -> dict[str, obje
     few, many = Product(folder / "few", small), Product(folder / "many", large)
     for product in (few, many):
         product.check()  # as a device that is up to date
-    seconds: dict[str, list[float]] = {"few": [], "many": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"few": [], "many": []}
     fetched: dict[str, list[int]] = {"few": [], "many": []}
     for _ in range(rounds):
         for name, product in (("few", few), ("many", many)):
             seconds[name].append(product.publish())
             fetched[name].append(product.check().total)
     # The fastest of some: what else the machine does only ever adds.
-    best = {name: min(values) for name, values in seconds.items()}
+    best = {name: min(clock for clock, _ in values) for name, values in seconds.items()}
+    # What waits for a disk that others use, too, is not in this one.
+    cpu = {name: min(used for _, used in values) for name, values in seconds.items()}
     size = {name: statistics.mean(values) for name, values in fetched.items()}
     return {
         "releases": {"few": small, "many": large},
         "publish_s": best,
+        "publish_cpu_s": cpu,
         "check_bytes": size,
         "time_ratio": best["many"] / best["few"],
+        "cpu_ratio": cpu["many"] / cpu["few"],
         "bytes_ratio": size["many"] / size["few"],
     }
 
@@ -212,6 +216,7 @@ def main() -> None:
     print(f"{'':24}{'after 10':>12}{f'after {arguments.releases}':>14}{'ratio':>8}{'limit':>8}")
     for title, key, ratio in (
         ("sign and publish, s", "publish_s", "time_ratio"),
+        ("of that CPU, s", "publish_cpu_s", "cpu_ratio"),
         ("one check, bytes", "check_bytes", "bytes_ratio"),
     ):
         few, many = found[key]["few"], found[key]["many"]  # type: ignore[index]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from archive_product import make_releases
-from tuf.api.metadata import Metadata, Targets
+from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater
 
 from heirloom.cli.errors import HeirloomError
@@ -138,6 +138,67 @@ def test_a_bin_counts_only_with_a_releases_role_that_says_the_same(archived: Pro
         online.refresh(Repository(archived.repository), files, signers, utc_now())
 
 
+def _refreshed(project: Project, change: Callable[[Metadata[Targets], Metadata[Targets]], None]) -> None:
+    """Publish the next version of a bin and of its releases role, signed as they must be, but changed before."""
+    repository = Repository(project.repository)
+    name, following = _next_bin(project, change=False)
+    releases = next_role(repository.role(ROLE), ROLE, utc_now())
+    change(following, releases)
+    releases.signed.unrecognized_fields[bins.ARCHIVE][name] = bins.said(following)
+    signers = {role: role_signers(project, role) for role in (ROLE, roles.SNAPSHOT, roles.TIMESTAMP)}
+    files = {}
+    for role, metadata in ((name, following), (ROLE, releases)):
+        sign(metadata, signers[ROLE])
+        files[file_name(role, metadata.signed.version)] = to_bytes(metadata)
+    online.refresh(repository, files, signers, utc_now())
+
+
+def _nothing(_following: Metadata[Targets], _releases: Metadata[Targets]) -> None:
+    pass
+
+
+def _forget(following: Metadata[Targets], _releases: Metadata[Targets]) -> None:
+    following.signed.targets.pop(f"releases/{PICO}/1.0.0.cbor")
+
+
+def _rewrite(following: Metadata[Targets], _releases: Metadata[Targets]) -> None:
+    following.signed.targets[f"releases/{PICO}/1.0.0.cbor"].length += 1
+
+
+def _slip_in(following: Metadata[Targets], _releases: Metadata[Targets]) -> None:
+    """What no releases role ever listed."""
+    entry = TargetFile.from_data(f"releases/{PICO}/0.9.0.cbor", b"never released", ["sha256"])
+    entry.unrecognized_fields["custom"] = {"version": "0.9.0", "epoch": 0, "sequence": 99}
+    following.signed.targets[entry.path] = entry
+
+
+def _misplace(following: Metadata[Targets], releases: Metadata[Targets]) -> None:
+    elsewhere = next(
+        path
+        for path in releases.signed.targets
+        if bins.bin_of(releases, path) != following.signed.unrecognized_fields[bins.NAME]
+    )
+    following.signed.targets[elsewhere] = releases.signed.targets[elsewhere]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_nothing, ""),
+        (_forget, "drops or changes the old release"),
+        (_rewrite, "drops or changes the old release"),
+        (_slip_in, "which is no published release"),
+        (_misplace, "which belongs to"),
+    ],
+)
+def test_not_even_the_releases_keys_rewrite_the_history(archived: Project, change: Any, reason: str) -> None:
+    if reason:
+        with pytest.raises(HeirloomError, match=reason):
+            _refreshed(archived, change)
+    else:
+        _refreshed(archived, change)
+
+
 def test_a_changed_bin_in_the_folder_is_noticed(archived: Project) -> None:
     name, _ = _next_bin(archived, change=False)
     version = Repository(archived.repository).snapshot().signed.meta[f"{name}.json"].version
@@ -190,6 +251,6 @@ def test_publishing_and_checking_do_not_grow_with_the_history(
         monkeypatch.setenv(name, "")  # so that what the program sets is gone afterwards
     scale = runpy.run_path(str(ROOT / "bench/bench_scale.py"))
     found = scale["measure"](tmp_path, 10, 400, 4)
-    assert found["time_ratio"] <= 2, json.dumps(found)
+    assert found["cpu_ratio"] <= 2, json.dumps(found)  # by the clock it is the disk that is measured, and its users
     assert found["bytes_ratio"] <= 1.05, json.dumps(found)
     assert archiving.RECENT < 10, "the 11th release must find an archive to compare with"

@@ -104,8 +104,8 @@ def release(project: Project, repository: Repository, board: str, version: str) 
         )
     builds = endorse.unpublished(project, repository, board)
     _check_order(repository, board, builds)
-    archive = endorse.pending_bins(project, repository, board, role)
-    files = {file_name(name, content.signed.version): to_bytes(content) for name, content in archive.items()}
+    paths = endorse.bin_paths(project, repository, board, role).values()
+    files = {path.name: endorse.bin_data(path) for path in paths}
     return ReleasePlan(board, role, file_name(roles.releases_role(board), role.signed.version), builds, files)
 
 

@@ -95,7 +95,7 @@ def _files(project: Project, repository: Repository, each: ReleasePlan) -> Itera
         for source in (*build.blobs, build.directory / built.MANIFEST):
             yield source.relative_to(project.state_dir), source
     pending = endorse.pending_path(project, repository, each.board)
-    for source in (*endorse.bin_paths(project, repository, each.board, each.role), pending):
+    for source in (*endorse.bin_paths(project, repository, each.board, each.role).values(), pending):
         yield Path("signed", source.name), source
 
 

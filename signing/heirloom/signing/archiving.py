@@ -1,6 +1,5 @@
 """Which releases a board's devices still need, and moving the others to the archive when a release is signed."""
 
-import json
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -8,7 +7,6 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from heirloom.device.manifest import Manifest
 from heirloom.signing import bins, roles
-from heirloom.signing.metadata import first_role, next_role, time_text
 from heirloom.signing.repository import Release, Repository, channels_in, release_path, releases_in
 
 # The newest releases stay, so that a channel can still be pointed to what was published a while ago.
@@ -39,7 +37,8 @@ def arrange(
         return {}
     metadata.signed.targets = needed
     bins.delegate(metadata, role, repository.targets())
-    changed = {name: _next_bin(repository, board, name, now) for name in _stale(repository, board, metadata, past, now)}
+    stale = _stale(repository, metadata, past, now)
+    changed = {name: bins.next_bin(repository.bin(board, name), name, now) for name in stale}
     for path, target in past.items():
         changed[str(bins.bin_of(metadata, path))].signed.targets[path] = target
     told = {name: bins.said(content) for name, content in changed.items()}
@@ -80,33 +79,11 @@ def _manifest(repository: Repository, board: str, release: Release | None, path:
     return repository.manifest(board, version)
 
 
-def _stale(
-    repository: Repository, board: str, releases: Metadata[Targets], past: Iterable[str], now: datetime
-) -> list[str]:
+def _stale(repository: Repository, releases: Metadata[Targets], past: Iterable[str], now: datetime) -> list[str]:
     """The bins to sign: which get something, do not exist yet, wait for new keys, or are past half of their life."""
     getting = {bins.bin_of(releases, path) for path in past}
     return [
-        name for name in bins.names(releases) if name in getting or _must_sign(repository, board, name, releases, now)
+        name
+        for name in bins.names(releases)
+        if name in getting or bins.must_sign(repository.bin_head(name), name, releases, now)
     ]
-
-
-def _must_sign(repository: Repository, board: str, name: str, releases: Metadata[Targets], now: datetime) -> bool:
-    # Only looked at, so parsed without python-tuf: with a long history that is what takes the time.
-    data = repository.bin_bytes(board, name)
-    if data is None:
-        return True
-    document = json.loads(data)
-    holder = releases.signed.get_delegated_role(name)
-    signed_by = {signature["keyid"] for signature in document["signatures"]} & set(holder.keyids)
-    late = str(document["signed"]["expires"]) < time_text(now + roles.rule(name).lifetime / 2)
-    return late or len(signed_by) < holder.threshold
-
-
-def _next_bin(repository: Repository, board: str, name: str, now: datetime) -> Metadata[Targets]:
-    current = repository.bin(board, name)
-    if current is not None:
-        return next_role(current, name, now)
-    first = first_role(name, now)
-    # No two bins are the same file, also while they are empty.
-    first.signed.unrecognized_fields[bins.NAME] = name
-    return first

@@ -5,15 +5,18 @@ signed by the releases keys, and by the new ones whenever those change, so that 
 releases role carries the hash of what each bin says: a thief of its keys cannot change the archive unseen.
 """
 
+import json
+import re
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
 from hashlib import sha256
 
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, Targets
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.signing import roles
-from heirloom.signing.metadata import next_role
+from heirloom.signing import canonical, roles
+from heirloom.signing.metadata import advance, first_role, next_role, time_text
 
 # In a releases role: name of a bin to the SHA-256 of the canonical form of its `signed` part, hexadecimal.
 ARCHIVE = "x-heirloom-archive"
@@ -21,6 +24,10 @@ ARCHIVE = "x-heirloom-archive"
 NAME = "x-heirloom-bin"
 # 16 bins: few enough for every snapshot, enough to rewrite only a sixteenth of the history at a time.
 BIT_LENGTH = 4
+
+# How a bin's file begins, written as we write metadata: its signatures, and when it expires.
+HEAD_BYTES = 16384
+_HEAD = re.compile(rb'\{"signatures":(\[[^\]]*\]),"signed":\{"_type":"targets","expires":"([0-9TZ:-]+)"')
 
 
 def names(releases: Metadata[Targets]) -> list[str]:
@@ -89,9 +96,45 @@ def same_holders(one: Metadata[Targets], other: Metadata[Targets]) -> bool:
     return set(first.keyids) == set(second.keyids) and first.threshold == second.threshold
 
 
-def said(metadata: Metadata[Targets]) -> str:
-    """The hash of what a bin says, whoever signed it."""
-    return sha256(metadata.signed_bytes).hexdigest()
+def said(metadata: Metadata[Targets], data: bytes = b"") -> str:
+    """The hash of what a bin says, whoever signed it; `data` is its file, if there is one already."""
+    return sha256(canonical.cut(data) or canonical.encode(metadata.signed)).hexdigest()
+
+
+def holds(data: bytes, path: str) -> bool:
+    """Whether the file of a bin may list a target. False is sure; a long history is not parsed to learn it."""
+    return json.dumps(path).encode() in data
+
+
+def must_sign(head: bytes, name: str, releases: Metadata[Targets], now: datetime) -> bool:
+    """Whether a bin is past half of its life, or lacks signatures of those who hold the archive now.
+
+    Args:
+        head: How its file begins; where that does not say so, it is signed again.
+        name: Of the bin.
+        releases: The releases role as it will be.
+        now: Time of signing (UTC).
+    """
+    found = _HEAD.match(head)
+    if found is None:
+        return True
+    signatures, expires = json.loads(found[1]), found[2].decode()
+    holder = releases.signed.get_delegated_role(name)
+    signed_by = {signature["keyid"] for signature in signatures} & set(holder.keyids)
+    return expires < time_text(now + roles.rule(name).lifetime / 2) or len(signed_by) < holder.threshold
+
+
+def next_bin(current: Metadata[Targets] | None, name: str, now: datetime) -> Metadata[Targets]:
+    """The next version of a bin, unsigned, or the first one. Entries are shared with the current one."""
+    if current is None:
+        metadata = first_role(name, now)
+        # No two bins are the same file, also while they are empty.
+        metadata.signed.unrecognized_fields[NAME] = name
+        return metadata
+    signed = copy(current.signed)
+    signed.targets = dict(signed.targets)
+    signed.unrecognized_fields = dict(signed.unrecognized_fields)
+    return advance(Metadata(signed), name, now)
 
 
 def recorded(releases: Metadata[Targets]) -> dict[str, str]:
@@ -106,15 +149,52 @@ def recorded(releases: Metadata[Targets]) -> dict[str, str]:
     return {str(name): str(value) for name, value in field.items()}
 
 
-def check_bin(name: str, metadata: Metadata[Targets], releases: Metadata[Targets]) -> None:
+def check_bin(name: str, metadata: Metadata[Targets], releases: Metadata[Targets], data: bytes = b"") -> None:
     """Hold a bin against what the releases role says of it.
 
+    Args:
+        name: Of the bin.
+        metadata: The bin.
+        releases: Its releases role.
+        data: The file of the bin, if there is one.
+
     Raises:
-        HeirloomError: It is another content, or lists what belongs elsewhere.
+        HeirloomError: It is another content.
     """
-    if recorded(releases).get(name) != said(metadata):
+    if recorded(releases).get(name) != said(metadata, data):
         raise HeirloomError(f"{name} does not hold what its releases role says", "restore the repository from a copy")
-    for path in metadata.signed.targets:
+
+
+def check_entries(
+    name: str, metadata: Metadata[Targets], before: Metadata[Targets] | None, published: Metadata[Targets]
+) -> None:
+    """Hold a bin's next version against what is published: it keeps all it has, and gets nothing but old releases.
+
+    So what it lists was checked when it was published as a release, and is not looked at again.
+
+    Args:
+        name: Of the bin.
+        metadata: Its next version.
+        before: Its present one.
+        published: The releases role as it is.
+
+    Raises:
+        HeirloomError: An entry vanishes, changes, was never published or belongs into another bin.
+    """
+    known = before.signed.targets if before else {}
+    for path, target in known.items():
+        if metadata.signed.targets.get(path) != target:
+            raise HeirloomError(f"{name} drops or changes the old release {path}", "the history never changes")
+    for path in metadata.signed.targets.keys() - known.keys():
+        if published.signed.targets.get(path) != metadata.signed.targets[path]:
+            raise HeirloomError(f"{name} lists {path}, which is no published release")
+
+
+def check_places(
+    name: str, metadata: Metadata[Targets], before: Metadata[Targets] | None, releases: Metadata[Targets]
+) -> None:
+    """Raise HeirloomError if a bin gets what belongs into another one: TUF clients would not find it."""
+    for path in metadata.signed.targets.keys() - (before.signed.targets.keys() if before else set()):
         if bin_of(releases, path) != name:
             raise HeirloomError(f"{name} lists {path}, which belongs to {bin_of(releases, path)}")
 

@@ -119,30 +119,30 @@ def pending_bins(
     Raises:
         HeirloomError: One is missing, or is not what the role says.
     """
-    published = repository.role(roles.releases_role(board))
-    known = bins.recorded(published) if bins.names(published) else {}
-    meta = repository.snapshot().signed.meta
     found = {}
-    for name, digest in bins.recorded(waiting).items():
-        if known.get(name) != digest:
-            before = meta.get(meta_name(name))
-            found[name] = _pending_bin(_bin_path(project, name, before.version + 1 if before else 1), name, waiting)
+    for name, path in bin_paths(project, repository, board, waiting).items():
+        data = bin_data(path)
+        found[name] = parse(Targets, data, str(path))
+        bins.check_bin(name, found[name], waiting, data)
     return found
 
 
-def _pending_bin(path: Path, name: str, waiting: Metadata[Targets]) -> Metadata[Targets]:
+def bin_data(path: Path) -> bytes:
+    """The file of a bin that waits for publishing; HeirloomError if it is not there."""
     try:
-        content = parse(Targets, path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as exc:
         raise os_error(exc, f"cannot read {path}, which was signed together with a release") from exc
-    bins.check_bin(name, content, waiting)
-    return content
 
 
-def bin_paths(project: Project, repository: Repository, board: str, waiting: Metadata[Targets]) -> list[Path]:
-    """Where the bins lie that were signed together with a role that waits for publishing."""
-    found = pending_bins(project, repository, board, waiting)
-    return [_bin_path(project, name, content.signed.version) for name, content in found.items()]
+def bin_paths(project: Project, repository: Repository, board: str, waiting: Metadata[Targets]) -> dict[str, Path]:
+    """Where the bins lie that were signed together with a role that waits for publishing, by name."""
+    published = repository.role(roles.releases_role(board))
+    known = bins.recorded(published) if bins.names(published) else {}
+    meta = repository.snapshot().signed.meta
+    changed = [name for name, digest in bins.recorded(waiting).items() if known.get(name) != digest]
+    versions = {name: meta[meta_name(name)].version if meta_name(name) in meta else 0 for name in changed}
+    return {name: _bin_path(project, name, version + 1) for name, version in versions.items()}
 
 
 def _bin_path(project: Project, name: str, version: int) -> Path:

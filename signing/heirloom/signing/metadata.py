@@ -26,6 +26,7 @@ from tuf.api.serialization import DeserializationError
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.signing import roles
+from heirloom.signing.canonical import FastSerializer
 
 SIGNED_AT = "x-heirloom-signed-at"
 URLS = "x-heirloom-urls"
@@ -124,9 +125,14 @@ def first_timestamp(snapshot: MetaFile, now: datetime) -> Metadata[Timestamp]:
 def next_role(current: Metadata[T], role: str, now: datetime) -> Metadata[T]:
     """A copy of `current` one version up, with a fresh expiry and no signatures. The caller changes it and signs it."""
     copy: Metadata[T] = Metadata.from_bytes(to_bytes(current))
-    copy.signed.version += 1
-    copy.signatures.clear()
-    return _dated(copy, role, now)
+    return advance(copy, role, now)
+
+
+def advance(metadata: Metadata[T], role: str, now: datetime) -> Metadata[T]:
+    """`metadata` itself, made one version higher, with a fresh expiry and no signatures."""
+    metadata.signed.version += 1
+    metadata.signatures.clear()
+    return _dated(metadata, role, now)
 
 
 def _dated(metadata: Metadata[T], role: str, now: datetime) -> Metadata[T]:
@@ -143,9 +149,10 @@ def sign(metadata: Metadata[T], signers: Iterable[Signer]) -> None:
     Raises:
         HeirloomError: A key or token refused to sign.
     """
+    serializer = FastSerializer()
     for signer in signers:
         try:
-            metadata.sign(signer, append=True)
+            metadata.sign(signer, append=True, signed_serializer=serializer)
         except UnsignedMetadataError as exc:
             reason = exc.__cause__ or exc
             if isinstance(reason, HeirloomError):

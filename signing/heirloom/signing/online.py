@@ -147,7 +147,7 @@ def _verify(repository: Repository, changed: Mapping[str, bytes], now: datetime)
     verify.check_expiry(targets, roles.TARGETS, now)
     changed_roles = {role: data for name, data in changed.items() if (role := parse_file_name(name)[1]) != roles.ROOT}
     rules.check_boards(delegated, known, set(changed_roles), epoch_of(targets))
-    rules.check_archives(targets, delegated, known, set(changed_roles))
+    rules.check_archives(targets, delegated, known, set(changed_roles), changed_roles)
     _check_signed_bins(repository, delegated, changed_roles)
     return _Proposed(root, targets, delegated, changed_roles)
 

@@ -11,7 +11,7 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
-from heirloom.signing import bins, roles, verify
+from heirloom.signing import bins, canonical, roles, verify
 from heirloom.signing.metadata import EPOCH, AnyMetadata, file_name, meta_name, parse, utc_now
 
 METADATA = "metadata"
@@ -119,6 +119,7 @@ class Repository:
         self.path = path
         self.anchor = anchor
         self._bins: dict[str, Metadata[Targets]] = {}
+        self._bin_files: dict[str, bytes] = {}
 
     @property
     def exists(self) -> bool:
@@ -236,7 +237,7 @@ class Repository:
         releases = self.role(roles.releases_role(board))
         target = releases.signed.targets.get(path)
         name = bins.bin_of(releases, path)
-        if target is not None or name is None:
+        if target is not None or name is None or not bins.holds(self.bin_bytes(board, name) or b"", path):
             return target
         content = self.bin(board, name)
         return content.signed.targets.get(path) if content else None
@@ -248,8 +249,8 @@ class Repository:
             if data is None:
                 return None
             content, releases = parse(Targets, data, name), self.role(roles.releases_role(board))
-            verify.signed_by(content, name, releases, name)
-            bins.check_bin(name, content, releases)
+            bins.check_bin(name, content, releases, data)
+            verify.signed_by(content, name, releases, name, canonical.cut(data))
             self._bins[name] = content
         return self._bins[name]
 
@@ -258,12 +259,23 @@ class Repository:
         meta = self.snapshot().signed.meta.get(meta_name(name))
         if meta is None or name not in bins.names(self.role(roles.releases_role(board))):
             return None
-        file = file_name(name, meta.version)
-        data = self.read(file)
-        if data is None:
-            raise HeirloomError(f"{file} is missing in the repository", "restore the repository from a copy")
-        verify.check_content(meta, data, file)
-        return data
+        if name not in self._bin_files:
+            file = file_name(name, meta.version)
+            data = self.read(file)
+            if data is None:
+                raise HeirloomError(f"{file} is missing in the repository", "restore the repository from a copy")
+            verify.check_content(meta, data, file)
+            self._bin_files[name] = data
+        return self._bin_files[name]
+
+    def bin_head(self, name: str) -> bytes:
+        """How the file of a bin begins, unverified; empty if there is none."""
+        meta = self.snapshot().signed.meta.get(meta_name(name))
+        try:
+            with (self.path / METADATA / file_name(name, meta.version if meta else 1)).open("rb") as stream:
+                return stream.read(bins.HEAD_BYTES)
+        except OSError:
+            return b""
 
     def channels(self, board: str) -> dict[str, str]:
         """Channel name to the version that it points to."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 
 from tuf.api.metadata import Metadata, Targets
 
@@ -26,7 +27,7 @@ def check_boards(proposed: Roles, before: Roles, changed: AbstractSet[str], epoc
     """
     for role in sorted(changed - {roles.TARGETS}):
         _check_paths(role, proposed[role])
-        if role.startswith(roles.RELEASES_PREFIX):
+        if role.startswith(roles.RELEASES_PREFIX) and not roles.archived_below(role):
             _check_releases(role, proposed[role], before.get(role), epoch)
     for board in sorted({roles.board_of(role) for role in changed - {roles.TARGETS}}):
         releases, channels = roles.board_roles(board)
@@ -73,7 +74,13 @@ def _check_channels(board: str, channels: Metadata[Targets], releases: Metadata[
             raise HeirloomError(f"channel {channel} of {board} has another length or hash than {path}")
 
 
-def check_archives(targets: Metadata[Targets], proposed: Roles, before: Roles, changed: AbstractSet[str]) -> None:
+def check_archives(
+    targets: Metadata[Targets],
+    proposed: Roles,
+    before: Roles,
+    changed: AbstractSet[str],
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Hold the archives against the releases roles that they belong to.
 
     Args:
@@ -81,6 +88,7 @@ def check_archives(targets: Metadata[Targets], proposed: Roles, before: Roles, c
         proposed: All boards' roles as they will be, and the bins that change.
         before: All boards' roles as they are.
         changed: Names of the roles that change.
+        files: The signed files of those, as far as there are any.
 
     Raises:
         HeirloomError: Somebody else could sign a bin, or a bin is not what its releases role says.
@@ -100,6 +108,8 @@ def check_archives(targets: Metadata[Targets], proposed: Roles, before: Roles, c
         known = bins.recorded(before[role]) if role in before and bins.names(before[role]) else {}
         for name, digest in bins.recorded(releases).items():
             if name in changed:
-                bins.check_bin(name, proposed[name], releases)
+                bins.check_bin(name, proposed[name], releases, files.get(name, b""))
+                bins.check_entries(name, proposed[name], before.get(name), before.get(role, releases))
+                bins.check_places(name, proposed[name], before.get(name), releases)
             elif known.get(name) != digest:
                 raise HeirloomError(f"{role} says that {name} changed, but it is not there", "sign and publish it too")

@@ -11,7 +11,7 @@ from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.signing import roles
+from heirloom.signing import canonical, roles
 from heirloom.signing.metadata import AnyMetadata, T, file_name, meta_name, parse, time_text
 
 # Gives the content of a file under metadata/; None when there is no such file.
@@ -116,10 +116,20 @@ def next_root(data: bytes, root: Metadata[Root], name: str) -> Metadata[Root]:
     return new
 
 
-def signed_by(metadata: AnyMetadata, role: str, delegator: Metadata[Root] | Metadata[Targets], name: str) -> None:
-    """Check that a threshold of the delegator's keys for `role` signed `metadata`, the file `name`."""
+def signed_by(
+    metadata: AnyMetadata,
+    role: str,
+    delegator: Metadata[Root] | Metadata[Targets],
+    name: str,
+    payload: bytes | None = None,
+) -> None:
+    """Check that a threshold of the delegator's keys for `role` signed `metadata`, the file `name`.
+
+    `payload` is the canonical form of its signed part, if that is known already.
+    """
     try:
-        result = delegator.signed.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+        payload = payload or canonical.encode(metadata.signed)
+        result = delegator.signed.get_verification_result(role, payload, metadata.signatures)
     except ValueError as exc:
         raise HeirloomError(f"{name}: no such role: {exc}") from exc
     if not result.verified:
