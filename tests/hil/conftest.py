@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from heirloom.boards.images import lfs
 from heirloom.cli.extras import missing
-from heirloom.hil.provision import littlefs_image
 from heirloom.hil.sim import SimDevice
 
 PICO = "SIM_RPI_PICO_W"
@@ -31,7 +31,7 @@ def make_device(tmp_path: Path) -> Iterator[MakeDevice]:
         made.append(device)
         if scripts is not None:
             content = {f"/{path}": text.encode() for path, text in scripts.items()}
-            device.write_filesystem(littlefs_image(device.board, content))
+            device.write_filesystem(lfs.build(device.board.flash, content))
         return device
 
     yield make

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from heirloom.boards.images import lfs
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.main import call, run
 from heirloom.cli.project import Project
 from heirloom.hil.devices import create, open_device
-from heirloom.hil.provision import littlefs_image
 from heirloom.hil.sim import SimDevice
 
 PROJECT = """
@@ -61,7 +61,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def scripted(project: Project, main: str) -> None:
     with open_device(project, "kitchen") as device:
-        device.write_filesystem(littlefs_image(device.board, {"/main.py": main.encode()}))
+        device.write_filesystem(lfs.build(device.board.flash, {"/main.py": main.encode()}))
 
 
 def test_a_device_is_made_and_provisioned(project: Project) -> None:
@@ -99,7 +99,7 @@ def test_status_is_what_the_device_says_without_running_main(project: Project) -
             "/main.py": "from heirloom.device import status\nstatus.main = True\n",
             "/heirloom/state": "a folder /heirloom must not hide the package heirloom",
         }
-        device.write_filesystem(littlefs_image(device.board, {path: text.encode() for path, text in files.items()}))
+        device.write_filesystem(lfs.build(device.board.flash, {path: text.encode() for path, text in files.items()}))
         identity = device.id
     assert call(["device", "status", "kitchen"]) == {"version": "1.0.0", "id": identity, "main": False}
 
@@ -126,7 +126,7 @@ def test_boot_can_say_the_owners_word_first(project: Project) -> None:
             "/lib/heirloom/device/presence.py": PRESENCE,
             "/main.py": "import os\nprint('said' in os.listdir('/') and 'the owner is here' or 'nobody is here')\n",
         }
-        device.write_filesystem(littlefs_image(device.board, {path: text.encode() for path, text in files.items()}))
+        device.write_filesystem(lfs.build(device.board.flash, {path: text.encode() for path, text in files.items()}))
     for more, said in ([], "nobody is here"), (["--accept-stale"], "the owner is here"):
         done = call(["device", "boot", "kitchen", "--until", r"\w+ \w* ?is here", *more])
         assert isinstance(done, dict)

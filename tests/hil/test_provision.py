@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from heirloom import boards
+from heirloom.boards.images import lfs
 from heirloom.cli.errors import HeirloomError
-from heirloom.hil.provision import Identity, Network, build_filesystem, client_files, littlefs_image
+from heirloom.hil.provision import Identity, Network, build_filesystem, client_files
 from heirloom.hil.sim import SimDevice
 
 MakeDevice = Callable[..., SimDevice]
@@ -92,5 +93,5 @@ def test_an_unknown_time_is_refused() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(HeirloomError, match="do not fit into the file system of SIM_RPI_PICO_W"):
-        littlefs_image(boards.load("SIM_RPI_PICO_W"), {"/big": bytes(900_000)})
+    with pytest.raises(HeirloomError, match="do not fit into 868352 of the file system"):
+        lfs.build(boards.load("SIM_RPI_PICO_W").flash, {"/big": bytes(900_000)})

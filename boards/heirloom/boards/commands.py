@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heirloom.cli.errors import UsageError
 from heirloom.cli.groups import group
 from heirloom.cli.output import emit
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heirloom.boards.images.partitions import Partition
     from heirloom.boards.model import Board
 
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     board.command("list")(list_command)
     board.command("show")(show_command)
     board.command("check")(check_command)
+    board.command("image")(image_command)
 
 
 def list_command() -> None:
@@ -41,6 +42,40 @@ def check_command(
     from heirloom.boards.definition import load
 
     emit(_details(load(file.stem, file.absolute())))
+
+
+def image_command(
+    file: Annotated[Path, typer.Argument(help="A .bin, .app-bin, .uf2 or littlefs.", exists=True, dir_okay=False)],
+    board: Annotated[str | None, typer.Option(metavar="NAME", help="It must be right for this board.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Accept under 5 % of a slot left free.")] = False,
+    app: Annotated[
+        Path | None, typer.Option(dir_okay=False, metavar="OUT", help="Write the app alone, as sent over the air.")
+    ] = None,
+    flash: Annotated[
+        Path | None, typer.Option(dir_okay=False, metavar="OUT", help="Write a whole flash in the layout of --board.")
+    ] = None,
+) -> None:
+    """Say what a firmware or file system image is, check it, and cut or lay it out anew."""
+    from heirloom.boards.images import esp32, inspect
+    from heirloom.cli.files import os_error, write_atomic
+
+    try:
+        data = file.read_bytes()
+    except OSError as exc:
+        raise os_error(exc, f"cannot read {file}") from exc
+    model = _named(board) if board else None
+    if flash is not None and model is None:
+        raise UsageError("--flash needs a layout", "say which board it is for with --board")
+    described = inspect.describe(data, model, force=force)
+    written = []
+    if app is not None or flash is not None:
+        parts = esp32.split(data, model.chip if model else None)
+        outputs = [(app, parts.app), (flash, esp32.whole_flash(model, parts) if flash and model else b"")]
+        for path, content in outputs:
+            if path is not None:
+                write_atomic(path, content)
+                written.append(path)
+    emit({"file": file, **described, "written": written})
 
 
 def _known() -> "dict[str, Board]":
@@ -78,6 +113,8 @@ def _summary(board: "Board") -> dict[str, object]:
 
 
 def _details(board: "Board") -> dict[str, object]:
+    from heirloom.boards.images.inspect import places
+
     layout, table = board.flash, board.partitions
     return {
         **_summary(board),
@@ -92,13 +129,9 @@ def _details(board: "Board") -> dict[str, object]:
             "size": layout.filesystem_size,
             "program_size": layout.program_size,
         },
-        "partitions": {part.label: _place(part) for part in table or ()},
+        "partitions": places(table) if table else {},
         "definition": board.definition,
     }
-
-
-def _place(part: "Partition") -> dict[str, object]:
-    return {"kind": part.kind, "offset": f"{part.offset:#x}", "size": part.size}
 
 
 def _show_list(console: "Console", boards: "list[Board]") -> None:

@@ -8,6 +8,7 @@ DISTRIBUTION = "heirloom-ota"
 EXTRAS: dict[str, tuple[str, ...]] = {
     "server": ("fastapi", "uvicorn"),
     "sim": ("littlefs", "micropython_unix"),
+    "flash": ("esptool",),
     "archive": ("pyrage",),
     "hsm": ("pkcs11",),
     "aws": ("boto3",),

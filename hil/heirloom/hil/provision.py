@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,16 +12,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from heirloom.boards import Board
+from heirloom.boards.images import lfs
 from heirloom.cli.errors import HeirloomError
-from heirloom.cli.extras import advice_for
 
 # Types only; no module of the client imports it at run time.
 _NOT_ON_DEVICES = ("protocols",)
 _CLIENT_FOLDER = "/lib/heirloom/device"
 _FOLDERS = ("/lib/heirloom/device", "/heirloom/trust", "/heirloom/slots", "/heirloom/blobs", "/data")
-_DISK_VERSION = 0x00020000
-_READ_SIZE = 32
-_LOOKAHEAD_SIZE = 32
 
 # What was compiled or read in this process, by the name of its file.
 _memory: dict[str, bytes] = {}
@@ -105,7 +101,7 @@ def build_filesystem(
         "/heirloom/trust/root.json": root_json,
         "/heirloom/trust/provisioned.json": root_json,
     }
-    return littlefs_image(board, content, _FOLDERS)
+    return lfs.build(board.flash, content, _FOLDERS)
 
 
 def client_files(board: Board, build_dir: Path | None = None) -> dict[str, bytes]:
@@ -178,45 +174,3 @@ def _default_build_dir() -> Path:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def littlefs_image(board: Board, content: Mapping[str, bytes], folders: Sequence[str] = ()) -> bytes:
-    """A file system as the board's MicroPython makes it.
-
-    Args:
-        board: Says the layout.
-        content: Absolute path to content; parent folders are made.
-        folders: More folders.
-
-    Raises:
-        HeirloomError: It does not fit.
-    """
-    try:
-        from littlefs import LittleFS, LittleFSError
-    except ImportError as exc:
-        raise HeirloomError("littlefs-python is not installed", advice_for("littlefs")) from exc
-
-    layout = board.flash
-    filesystem = LittleFS(
-        block_size=layout.block_size,
-        block_count=layout.block_count,
-        read_size=_READ_SIZE,
-        prog_size=layout.program_size,
-        # As MicroPython's VfsLfs2 chooses it; files up to this size lie inside their directory entry.
-        cache_size=4 * max(_READ_SIZE, layout.program_size),
-        lookahead_size=_LOOKAHEAD_SIZE,
-        disk_version=_DISK_VERSION,
-    )
-    try:
-        for folder in folders:
-            filesystem.makedirs(folder, exist_ok=True)
-        for path, data in sorted(content.items()):
-            filesystem.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120 - a path on the device
-            with filesystem.open(path, "wb") as file:
-                file.write(data)
-    except LittleFSError as exc:
-        needed = sum(map(len, content.values()))
-        raise HeirloomError(
-            f"{needed} bytes in {len(content)} files do not fit into the file system of {board.name}: {exc}"
-        ) from exc
-    return bytes(filesystem.context.buffer)

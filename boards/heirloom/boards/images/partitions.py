@@ -39,7 +39,7 @@ _MAGIC = 0x50AA
 _MD5_BEGIN = b"\xeb\xeb" + b"\xff" * 14
 _BLANK = b"\xff" * _ENTRY.size
 _ALIGNMENT = {APP: 0x10000}
-_ADVICE = "take the table of an official image, or make one with `heirloom board image --ota`"
+_ADVICE = "read or download it again"
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _check_one(part: Partition, flash_size: int | None) -> None:
         raise ImageError(f"{part.label!r} is no partition name: 1 to 16 printable ASCII characters")
     if not (0 <= part.type <= 0xFE and 0 <= part.subtype <= 0xFE):
         raise ImageError(
-            f"partition {part.label} has type {part.type} and subtype {part.subtype}; both must be 0 to 254"
+            f"partition {part.label} has type {part.type} and subtype {part.subtype}; each must be 0 to 254"
         )
     alignment = _ALIGNMENT.get(part.type, SECTOR_BYTES)
     if part.offset % alignment:
