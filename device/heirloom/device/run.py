@@ -77,17 +77,24 @@ def _recover() -> None:
     """Nothing can run: checks and installs, again and again, until something does. Ctrl-C reaches the REPL."""
     wait_s = heirloom_boot.timing("check_after_s", _FIRST_WAIT_S)
     while True:
-        check_and_install(False, True)
+        short = False
+        try:
+            check_and_install(False, True)
+        except MemoryError as error:
+            print("heirloom:", error)
+            short = True
         print("heirloom: nothing is installed; press Ctrl-C for the REPL")
         for _ in range(wait_s * 10):
             time.sleep_ms(100)
+        if short:
+            machine.reset()  # a heap that is in pieces stays so: trying again in it would never end
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
 def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
     """One update check with the whole heap; installs and resets when there is something.
 
-    Returns whether verified, fresh metadata was reached.
+    Returns whether verified, fresh metadata was reached. Raises MemoryError when nothing runs that could go on.
     """
     heirloom_boot.unmount()
     completed = False
@@ -100,6 +107,10 @@ def check_and_install(on_trial: bool, recovering: bool = False) -> bool:
             completed = updater.completed
         if release and not on_trial and updater.install(release):
             machine.reset()
+    except MemoryError as error:
+        if recovering:
+            raise
+        print("heirloom:", error)
     except Exception as error:  # of the client, which was loaded anew: its UpdateError is another class than ours
         if not getattr(error, "recorded", False):
             print("heirloom:", error)

@@ -52,10 +52,12 @@ def on_trial(micropython: Path, tmp_path: Path) -> Iterator[NewDevice]:
     """Makes a device with release 1 confirmed and the given application on trial as release 2."""
     devices: list[SimDevice] = []
 
-    def make(source: str, confirm: str | int = "check", **state: Any) -> SimDevice:
+    def make(
+        source: str, confirm: str | int = "check", extra: dict[str, bytes] | None = None, **state: Any
+    ) -> SimDevice:
         device = SimDevice.create(tmp_path / "device", BOARD)
         identity = provision.Identity.new(device.id)
-        content: dict[str, bytes] = {}
+        content = dict(extra or {})
         for slot, (manifest, blobs) in {
             "a": release(BLOCKING.replace("alive", "old"), 1),
             "b": release(source, 2, confirm=confirm, floor=1),
@@ -185,3 +187,20 @@ def test_without_a_fallback_the_device_recovers(on_trial: NewDevice) -> None:
     device.run_until("nothing is installed; press Ctrl-C for the REPL", 40)
     assert device.exec("print(6 * 7)").strip() == "42"
     assert state_of(device)["a"] is None
+
+
+WITHOUT_MEMORY = b"""class Updater:
+    completed = False
+    def __init__(self, *_, **__): pass
+    def check(self): bytearray(1 << 24)
+"""
+
+
+def test_a_heap_in_pieces_does_not_keep_the_recovery_from_starting_afresh(on_trial: NewDevice) -> None:
+    extra = {"/lib/heirloom/device/updater.py": WITHOUT_MEMORY}
+    device = on_trial("", "app", extra, a=None, f=None, t=None, y=None)
+    device.run_until("memory allocation failed", 40)
+    device.wait_for("nothing is installed")
+    boots = device.boots
+    device.wait_for("memory allocation failed", 40)
+    assert device.boots == boots + 1
