@@ -22,7 +22,6 @@ E_FAILED = "E_FAILED"  # this release failed here before
 E_OWNER = "E_OWNER"  # the owner said no
 E_SPACE = "E_SPACE"  # flash is full
 E_STATE = "E_STATE"  # the device's own files are damaged or refuse to be written
-E_APP = "E_APP"  # the application does not start or does not live
 E_TRIAL = "E_TRIAL"  # a trial is running
 E_LIMIT = "E_LIMIT"  # more of something than this device handles
 
