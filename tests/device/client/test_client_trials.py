@@ -198,7 +198,7 @@ WITHOUT_MEMORY = b"""class Updater:
 
 def test_a_heap_in_pieces_does_not_keep_the_recovery_from_starting_afresh(on_trial: NewDevice) -> None:
     extra = {"/lib/heirloom/device/updater.py": WITHOUT_MEMORY}
-    device = on_trial("", "app", extra, a=None, f=None, t=None, y=None)
+    device = on_trial("", "app", extra, a=None, f=None, t=None, y=None, h=0)
     device.run_until("memory allocation failed", 40)
     device.wait_for("nothing is installed")
     boots = device.boots

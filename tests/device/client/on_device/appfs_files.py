@@ -205,7 +205,7 @@ def many_files(manifest):
 
 def a_first_writing_that_is_cut_leaves_the_releases_file():
     mounted()
-    file = open("settings.json", "w")  # noqa: SIM115 - the power fails before it is closed
+    file = open("settings.json", "w")  # the power fails before it is closed
     file.write("[1]")
     with open("/data/settings.json") as what_is_on_flash:
         assert what_is_on_flash.read() == "{}"
