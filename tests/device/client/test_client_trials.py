@@ -189,15 +189,11 @@ def test_without_a_fallback_the_device_recovers(on_trial: NewDevice) -> None:
     assert state_of(device)["a"] is None
 
 
-WITHOUT_MEMORY = b"""class Updater:
-    completed = False
-    def __init__(self, *_, **__): pass
-    def check(self): bytearray(1 << 24)
-"""
+WITHOUT_MEMORY = b"def connect(): bytearray(1 << 24)"
 
 
 def test_a_heap_in_pieces_does_not_keep_the_recovery_from_starting_afresh(on_trial: NewDevice) -> None:
-    extra = {"/lib/heirloom/device/updater.py": WITHOUT_MEMORY}
+    extra = {"/lib/heirloom/device/network.py": WITHOUT_MEMORY}
     device = on_trial("", "app", extra, a=None, f=None, t=None, y=None, h=0)
     device.run_until("memory allocation failed", 40)
     device.wait_for("nothing is installed")
