@@ -138,3 +138,15 @@ def next_entry(entries: Entries, slot: int, slots: int) -> tuple[int, Entry]:
     while (sequence - 1) % slots != slot:
         sequence += 1
     return other, replace(entries[other], sequence=sequence, state=State.NEW, crc=crc(sequence))
+
+
+def mark_valid(entries: Entries) -> tuple[int, Entry] | None:
+    """What `esp_ota_mark_app_valid_cancel_rollback` writes; None: nothing.
+
+    It acts on the active entry, whichever slot is running: after the bootloader has fallen back from a broken slot,
+    this marks the *broken* one. So compare the running partition with that one first.
+    """
+    current = active(entries)
+    if current is None or entries[current].state == State.VALID:
+        return None
+    return current, entries[current].with_state(State.VALID)
