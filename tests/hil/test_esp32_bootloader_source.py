@@ -1,4 +1,4 @@
-"""Every row of the golden table, against the bootloader's own functions, taken out of ESP-IDF and compiled for this host.
+"""Every row of the golden table, against the bootloader's own functions, taken out of ESP-IDF and compiled here.
 
 Needs the sources of ESP-IDF, named by IDF_PATH as usual, and a C compiler. All 4,214 rows agreed with ESP-IDF 5.2.2,
 5.4.2, 5.5.1 and 6.2-dev (10212290).
