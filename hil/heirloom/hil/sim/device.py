@@ -14,6 +14,8 @@ from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.hil.sim import scripts, settings
 from heirloom.hil.sim.console import Console
+from heirloom.hil.sim.esp32.download import DownloadMode
+from heirloom.hil.sim.esp32.nor import NorFlash
 from heirloom.hil.sim.lock import DeviceLock
 from heirloom.hil.sim.page import ControlPage, Word
 from heirloom.hil.sim.ports import port
@@ -293,13 +295,32 @@ class SimDevice:
             HeirloomError: It is on, or the image has another size.
         """
         layout = self.board.flash
-        if self.power in (Power.ON, Power.ASLEEP):
-            raise HeirloomError(f"device {self.name} is switched on", "switch it off first")
+        self._check_off()
         if len(image) != layout.filesystem_size:
             wanted = layout.filesystem_size
             raise HeirloomError(f"a file system of {self.board.name} has {wanted} bytes, not {len(image)}")
         with self._lock, (self.directory / FLASH).open("r+b") as flash:
             os.pwrite(flash.fileno(), image, layout.offset)
+
+    def download_mode(self, cut_at: int | None = None) -> DownloadMode:
+        """Switch it on as with its boot pin held low: `with device.download_mode() as rom:`, and esptool at `rom.url`.
+
+        Args:
+            cut_at: At this flash operation, from 1, the power fails in the middle.
+
+        Raises:
+            HeirloomError: It is on, or has no such mode.
+        """
+        if self.board.hardware.flashing != "esptool":
+            raise HeirloomError(f"{self.board.name} is not flashed by esptool", "only an ESP32 is")
+        self._check_off()
+        self._lock.acquire()
+        flash = NorFlash(self.directory / FLASH, cut_at)
+        return DownloadMode(self.board.chip, bytes.fromhex(self.id), flash, self._lock.release)
+
+    def _check_off(self) -> None:
+        if self.power in (Power.ON, Power.ASLEEP):
+            raise HeirloomError(f"device {self.name} is switched on", "switch it off first")
 
     def _on(self) -> Supervisor:
         if self._supervisor is None:
