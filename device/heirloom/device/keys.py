@@ -9,7 +9,8 @@ import binascii
 import hashlib
 
 from heirloom.device.compat import collect, const
-from heirloom.device.errors import E_FORMAT, E_KEYS, E_LIMIT, E_THRESHOLD, UpdateError
+from heirloom.device.errors import E_KEYS, E_LIMIT, E_THRESHOLD, UpdateError
+from heirloom.device.roles import natural
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from heirloom.device.canonical import Document, Slice
     from heirloom.device.protocols import Table, TableCache
 
-MAX_SIGNATURES = 64
+MAX_SIGNATURES = const(64)
 
-_ED25519 = "ed25519"
-_P256 = "p256"
-_RSA = "rsa"
+_ED25519 = const("ed25519")
+_P256 = const("p256")
+_RSA = const("rsa")
 _KINDS = {
     ("ed25519", "ed25519"): _ED25519,
     ("ecdsa", "ecdsa-sha2-nistp256"): _P256,
@@ -94,25 +95,17 @@ def _scheme(kind: str) -> "Any":
     return p256
 
 
-def parse(value: object) -> "Optional[Key]":
+def parse(value: "Any") -> "Optional[Key]":
     """The key in a key object of TUF metadata (TUF 4.2); None when it is of no known type or malformed."""
-    if not isinstance(value, dict):
-        return None
-    key_type, scheme, inner = value.get("keytype"), value.get("scheme"), value.get("keyval")
-    public = inner.get("public") if isinstance(inner, dict) else None
-    if not isinstance(key_type, str) or not isinstance(scheme, str) or not isinstance(public, str):
-        return None
-    kind = _KINDS.get((key_type, scheme))
-    if kind is None:
-        return None
     try:
+        kind, public = _KINDS[value["keytype"], value["scheme"]], value["keyval"]["public"]
         if kind == _ED25519:
             point = binascii.unhexlify(public)
             return Key(kind, point) if len(point) == 32 else None
         from heirloom.device import der
 
         found, material = der.public_key(public)
-    except ValueError:
+    except (AttributeError, LookupError, TypeError, ValueError):
         return None
     return Key(kind, material) if found == kind else None
 
@@ -125,56 +118,43 @@ class Delegation:
 
         Raises UpdateError E_FORMAT.
         """
-        ids = delegator.find(role, "keyids")
-        threshold = delegator.find(role, "threshold")
-        if ids is None or threshold is None or keys is None:
-            raise UpdateError(E_FORMAT, f"{delegator.name} has a role without keyids, threshold or keys")
+        key_ids = delegator.get(role, "keyids")
+        if not isinstance(key_ids, list) or len(set(map(str, key_ids))) != len(key_ids):
+            raise delegator.malformed("has a role with repeated key ids, or without a list of them")
+        if keys is None:
+            raise delegator.malformed("has a role without keys")
         self.delegator = delegator
         self.keys = keys
-        loaded = delegator.load(ids)
-        if not isinstance(loaded, list) or len(set(map(str, loaded))) != len(loaded):
-            raise UpdateError(E_FORMAT, f"{delegator.name} has a role with repeated key ids, or without a list of them")
-        self.key_ids: "list[str]" = [str(key_id) for key_id in loaded]
-        number = delegator.load(threshold)
+        self.key_ids: "list[str]" = list(map(str, key_ids))
         # A threshold of 0 would make everything signed (TUF 4.3).
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise UpdateError(E_FORMAT, f"{delegator.name} has a role with a threshold below 1")
-        self.threshold = number
-
-    def identity(self) -> "list[object]":
-        """The threshold and the keys, to be compared with another delegation's."""
-        names: "list[object]" = [self.threshold]
-        for key_id in sorted(self.key_ids):
-            key = self.key(key_id)
-            names.append((key_id, key.name if key else ""))
-        return names
+        self.threshold = natural(delegator.get(role, "threshold"), f"threshold of a role in {delegator.name}", 1)
 
     def key(self, key_id: str) -> "Optional[Key]":
         """The key with this id, or None when there is none that is usable."""
-        where = self.delegator.find(self.keys, key_id)
-        return None if where is None else parse(self.delegator.load(where))
+        return parse(self.delegator.get(self.keys, key_id))
 
+    def verify(self, document: "Document", section: str, tables: "Optional[TableCache]" = None) -> None:
+        """Checks that enough of these keys signed the document.
 
-def verify(document: "Document", delegation: Delegation, section: str, tables: "Optional[TableCache]" = None) -> None:
-    """Checks that enough of the delegation's keys signed the document.
-
-    section: of the specification, for the sentence. Raises UpdateError E_KEYS when none of them signed,
-    E_THRESHOLD when too few did, E_FORMAT for malformed or repeated signatures.
-    """
-    signatures = _signatures(document, delegation.key_ids)
-    counted: "set[str]" = set()
-    for key_id in delegation.key_ids:
-        where = signatures.get(key_id)
-        key = delegation.key(key_id) if where else None
-        if where is None or key is None or key.name in counted:
-            continue
-        signature = _signature(document, where)
-        if signature is not None and key.verify(document, signature, tables):
-            counted.add(key.name)
-            if len(counted) == delegation.threshold:
-                return
-    by = f"by {len(counted)} of the {delegation.threshold} keys that {delegation.delegator.name} wants"
-    raise UpdateError(E_THRESHOLD if counted else E_KEYS, f"{document.name} is signed {by} (TUF {section})")
+        section: of the specification, for the sentence. Raises UpdateError E_KEYS when none of them signed,
+        E_THRESHOLD when too few did, E_FORMAT for malformed or repeated signatures.
+        """
+        signatures = _signatures(document, self.key_ids)
+        counted: "set[str]" = set()
+        for key_id, where in signatures.items():
+            key = self.key(key_id)
+            if key is None or key.name in counted:
+                continue
+            try:
+                signature = binascii.unhexlify(document.load(where))  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                continue
+            if key.verify(document, signature, tables):
+                counted.add(key.name)
+                if len(counted) == self.threshold:
+                    return
+        by = f"by {len(counted)} of the {self.threshold} keys that {self.delegator.name} wants"
+        raise UpdateError(E_THRESHOLD if counted else E_KEYS, f"{document.name} is signed {by} (TUF {section})")
 
 
 def _signatures(document: "Document", key_ids: "list[str]") -> "dict[str, Slice]":
@@ -182,27 +162,15 @@ def _signatures(document: "Document", key_ids: "list[str]") -> "dict[str, Slice]
     seen: "set[str]" = set()
     found: "dict[str, Slice]" = {}
     for where in document.elements(document.signatures):
-        id_slice = document.find(where, "keyid")
+        key_id = document.get(where, "keyid")
         signature = document.find(where, "sig")
-        key_id = document.load(id_slice) if id_slice else None
         if not isinstance(key_id, str) or signature is None:
-            raise UpdateError(E_FORMAT, f"{document.name} has a malformed signature")
+            raise document.malformed("has a malformed signature")
         if key_id in seen:
-            raise UpdateError(E_FORMAT, f"{document.name} has two signatures of key {key_id}")
+            raise document.malformed(f"has two signatures of key {key_id}")
         if len(seen) == MAX_SIGNATURES:
             raise UpdateError(E_LIMIT, f"{document.name} has more than {MAX_SIGNATURES} signatures")
         seen.add(key_id)
         if key_id in key_ids:
             found[key_id] = signature
     return found
-
-
-def _signature(document: "Document", where: "Slice") -> "Optional[bytes]":
-    """The bytes of a signature, or None when it is not hexadecimal."""
-    value = document.load(where)
-    if not isinstance(value, str):
-        return None
-    try:
-        return binascii.unhexlify(value)
-    except ValueError:
-        return None

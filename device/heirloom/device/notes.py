@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from heirloom.device.canonical import Document
     from heirloom.device.protocols import Store
 
-MAX_RECEIPTS = 12
-MAX_ETAG = 128
-_FORMAT = 1
+MAX_RECEIPTS = const(12)
+MAX_ETAG = const(128)
+_FORMAT = const(1)
 
 
 class Notes:

@@ -12,12 +12,8 @@ if TYPE_CHECKING:
 
     from heirloom.device.canonical import Document
 
-SPEC_MAJOR = "1"
-MAX_NAME = 120  # bytes of an escaped role name: it becomes a file name
-
-_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_SHAPE = "0000-00-00T00:00:00Z"
-_PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
+SPEC_MAJOR = const("1")
+MAX_NAME = const(120)  # bytes of an escaped role name: it becomes a file name
 
 
 class Header:
@@ -28,16 +24,16 @@ class Header:
         name = document.name
         found = document.value("_type")
         if found != kind:
-            raise UpdateError(E_FORMAT, f"{name} is of type {found}, not {kind}")
+            raise document.malformed(f"is of type {found}, not {kind}")
         spec = document.value("spec_version")
         if not isinstance(spec, str) or not _supported(spec):
-            raise UpdateError(E_FORMAT, f"{name} follows TUF {spec}; this device knows {SPEC_MAJOR}.x")
+            raise document.malformed(f"follows TUF {spec}; this device knows {SPEC_MAJOR}.x")
         self.name = name
-        self.version = positive(document.value("version"), f"version of {name}")
+        self.version = natural(document.value("version"), f"version of {name}", 1)
         self.expires_text = document.value("expires")
         expires = seconds(self.expires_text)
         if expires is None:
-            raise UpdateError(E_FORMAT, f"{name} has no proper date in expires")
+            raise document.malformed("has no proper date in expires")
         self.expires = expires
         # Only Heirloom writes it, and it only ever helps: malformed, it counts as absent.
         self.signed_at = seconds(document.value("x-heirloom-signed-at")) or 0
@@ -51,7 +47,7 @@ class MetaFile:
         what = f"description of {name}"
         if not isinstance(value, dict):
             raise UpdateError(E_FORMAT, f"{what} is not an object")
-        self.version = positive(value.get("version"), f"version in the {what}")
+        self.version = natural(value.get("version"), f"version in the {what}", 1)
         self.length: "Optional[int]" = None
         if "length" in value:
             self.length = natural(value["length"], f"length in the {what}")
@@ -60,17 +56,17 @@ class MetaFile:
             self.hashes = hashes_of(value["hashes"], what)
 
 
-def verify_file(document: "Document", length: "Optional[int]", hashes: "dict[str, str]", section: str) -> None:
+def verify_file(document: "Document", meta: MetaFile, section: str) -> None:
     """Checks the file itself against what another role says of it.
 
     Raises UpdateError E_LENGTH or E_HASH; a hash of an unknown kind cannot be checked, so it is refused.
     """
-    if length is not None and document.length != length:
-        raise UpdateError(E_LENGTH, f"{document.name} has {document.length} bytes, not {length} (TUF {section})")
-    for kind in hashes:
+    if meta.length is not None and document.length != meta.length:
+        raise UpdateError(E_LENGTH, f"{document.name} has {document.length} bytes, not {meta.length} (TUF {section})")
+    for kind in meta.hashes:
         digest = hasher(kind, document.name)
         document.hash_file(digest.update)
-        if binascii.hexlify(digest.digest()).decode() != hashes[kind]:
+        if binascii.hexlify(digest.digest()).decode() != meta.hashes[kind]:
             raise UpdateError(E_HASH, f"{document.name} has another {kind} than signed (TUF {section})")
 
 
@@ -82,20 +78,12 @@ def hasher(kind: str, name: str) -> "Any":
         from heirloom.device.sha512 import Sha512
 
         return Sha512()
-    raise UpdateError(E_HASH, f"{name} has only to be checked by {kind}, which this device does not know")
+    raise UpdateError(E_HASH, f"{name} has a {kind} to check, which this device does not know")
 
 
-def positive(value: object, what: str) -> int:
-    """The value if it is an integer from 1. Raises UpdateError E_FORMAT."""
-    number = natural(value, what)
-    if number < 1:
-        raise UpdateError(E_FORMAT, f"the {what} is {value}")
-    return number
-
-
-def natural(value: object, what: str) -> int:
-    """The value if it is an integer from 0. Raises UpdateError E_FORMAT."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def natural(value: object, what: str, least: int = 0) -> int:
+    """The value if it is an integer and not below the least. Raises UpdateError E_FORMAT."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UpdateError(E_FORMAT, f"the {what} is {value}")
     return value
 
@@ -112,37 +100,38 @@ def hashes_of(value: object, what: str) -> "dict[str, str]":
 
 def _supported(spec_version: str) -> bool:
     parts = spec_version.split(".")
-    if len(parts) not in (2, 3) or parts[0] != SPEC_MAJOR:
-        return False
-    return all(_digits(part) for part in parts)
-
-
-def _digits(text: str) -> bool:
-    return bool(text) and all("0" <= character <= "9" for character in text)
+    for part in parts:
+        if not part.isdigit():
+            return False
+    return parts[0] == SPEC_MAJOR and len(parts) in (2, 3)
 
 
 def seconds(value: object) -> "Optional[int]":
     """Unix seconds of a date "YYYY-MM-DDTHH:MM:SSZ" (TUF 4.2.3); None when it is anything else."""
-    if not isinstance(value, str) or len(value) != len(_SHAPE):
+    if not isinstance(value, str):
         return None
-    for character, shape in zip(value, _SHAPE):
-        if not ("0" <= character <= "9") if shape == "0" else character != shape:
-            return None
-    year, month, day = int(value[:4]), int(value[5:7]), int(value[8:10])
-    hour, minute, second = int(value[11:13]), int(value[14:16]), int(value[17:19])
-    if not (year and 1 <= month <= 12 and 1 <= day <= _days(year, month) and hour < 24 and minute < 60 and second < 60):
+    try:
+        year, month, day = int(value[:4]), int(value[5:7]), int(value[8:10])
+        hour, minute, second = int(value[11:13]), int(value[14:16]), int(value[17:19])
+    except ValueError:
         return None
-    # Days since 0000-03-01, with February last in the year.
-    if month < 3:
-        year -= 1
-        month += 12
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 1
-    return ((days - 719468) * 24 + hour) * 3600 + minute * 60 + second
+    # What int() took beside digits, and everything else in between, does not come out again as it was.
+    if value != "%04d-%02d-%02dT%02d:%02d:%02dZ" % (year, month, day, hour, minute, second):
+        return None
+    first = _days(year, month)
+    in_range = year > 0 and 1 <= month <= 12 and 1 <= day <= _days(year, month + 1) - first
+    if not in_range or not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60):
+        return None
+    return ((first + day) * 24 + hour) * 3600 + minute * 60 + second
 
 
 def _days(year: int, month: int) -> int:
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    return 29 if month == 2 and leap else _DAYS[month - 1]
+    """Days from 1970 to the one before a month; month 13 is the next January."""
+    # With February last in the year, which then begins in March.
+    if month < 3:
+        year -= 1
+        month += 12
+    return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 - 719469
 
 
 def escaped(role: str) -> str:
@@ -150,7 +139,11 @@ def escaped(role: str) -> str:
 
     Raises UpdateError E_LIMIT when it is too long to be a file name.
     """
-    out = "".join(chr(c) if chr(c) in _PLAIN else "%%%02X" % c for c in role.encode())
+    out = ""
+    for c in role.encode():
+        text = chr(c)
+        plain = c < 128 and (text.isalpha() or text.isdigit() or text in "_.-~")
+        out += text if plain else "%%%02X" % c
     if len(out) > MAX_NAME:
         raise UpdateError(E_LIMIT, f"the name of role {out[:20]}... is longer than {MAX_NAME} bytes")
     return out

@@ -1,35 +1,22 @@
-"""Following the root of trust through all its rotations (TUF 5.3)."""
+"""Taking the next root of trust (TUF 5.3.4 to 5.3.8, 5.3.11). Rare, so loaded when there is one."""
 
-from heirloom.device import keys
-from heirloom.device.canonical import Document
-from heirloom.device.errors import E_NOT_FOUND, E_ROLLBACK, UpdateError
+from heirloom.device.errors import E_ROLLBACK, UpdateError
 from heirloom.device.trust import Trust, by_root, root_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from heirloom.device.canonical import Document
+    from heirloom.device.download import Download
+    from heirloom.device.keys import Delegation
 
 ONLINE = ("timestamp", "snapshot")
 
 
-def update(trust: Trust) -> None:
-    """Takes the roots after the trusted one, one at a time, each stored before the next is asked for (TUF 5.3).
+def take(trust: Trust, download: "Download", version: int) -> None:
+    """Makes what was downloaded the trusted root, if it may be, and stores it.
 
-    Raises UpdateError; what was stored before stays, and the next update goes on from there.
+    version: the one after the trusted root's. Raises UpdateError; the trusted root is then what it was.
     """
-    for _ in range(trust.config.max_root_rotations):
-        if not _next(trust):
-            break
-    trust.check_root()
-
-
-def _next(trust: Trust) -> bool:
-    """Takes the next root; False when the repository has none."""
-    version = trust.trusted_root()[1].version + 1
-    try:
-        download = trust.download("root", version, trust.config.root_max_length)  # TUF 5.3.3
-    except UpdateError as error:
-        if error.code == E_NOT_FOUND:
-            return False
-        raise
-    if download is None:
-        return False
     try:
         document = download.document()
         _verify(trust, document, version)
@@ -40,14 +27,13 @@ def _next(trust: Trust) -> bool:
     trust.close_root()
     trust.trust_root(trust.store_verified(download, document, None))  # TUF 5.3.7, 5.3.8
     trust.store.remember_root(version)
-    return True
 
 
-def _verify(trust: Trust, document: Document, version: int) -> None:
+def _verify(trust: Trust, document: "Document", version: int) -> None:
     document.check()
     # TUF 5.3.4: by the keys of the old root and by its own.
-    keys.verify(document, trust.by_root("root"), "5.3.4", trust.tables)
-    keys.verify(document, by_root(document, "root"), "5.3.4", trust.tables)
+    trust.by_root("root").verify(document, "5.3.4", trust.tables)
+    by_root(document, "root").verify(document, "5.3.4", trust.tables)
     header = root_header(document)
     # TUF 5.3.5: exactly the next, or roots in between could be skipped. 5.3.6: its expiry does not matter yet.
     if header.version != version:
@@ -55,7 +41,7 @@ def _verify(trust: Trust, document: Document, version: int) -> None:
         raise UpdateError(E_ROLLBACK, sentence)
 
 
-def _recover(trust: Trust, document: Document, version: int) -> None:
+def _recover(trust: Trust, document: "Document", version: int) -> None:
     """Recovers from fast-forward attacks (TUF 5.3.11).
 
     A thief of online keys can sign version numbers (and here: a time) that nothing honest ever exceeds. When a root
@@ -65,10 +51,19 @@ def _recover(trust: Trust, document: Document, version: int) -> None:
     if version <= trust.store.highest_root():
         return
     for role in ONLINE:
-        if trust.by_root(role).identity() != by_root(document, role).identity():
+        if _identity(trust.by_root(role)) != _identity(by_root(document, role)):
             trust.notes.bound.discard_online()
             trust.notes.etag = ""
             trust.notes.save()
             for name in ONLINE:
                 trust.store.remove(name)
             return
+
+
+def _identity(delegation: "Delegation") -> "list[object]":
+    """The threshold and the keys, to be compared with another delegation's."""
+    names: "list[object]" = [delegation.threshold]
+    for key_id in sorted(delegation.key_ids):
+        key = delegation.key(key_id)
+        names.append((key_id, key.name if key else ""))
+    return names

@@ -6,24 +6,13 @@ timestamp, whose key lies on a server: so it counts only up to the expiry of the
 changes the timestamp or snapshot keys discards it. No expiry date raises anything, and no clock.
 """
 
-_OFFLINE = ("root", "targets")
-_OFFLINE_PREFIX = "releases-"
-
-
-def offline(role: str, delegator: str) -> bool:
-    """Whether the keys of a role lie offline, by the conventions of Heirloom.
-
-    Who delegated matters: a thief of an online targets role can delegate to any name.
-    """
-    return role in _OFFLINE or (delegator == "targets" and role.startswith(_OFFLINE_PREFIX))
-
 
 class TimeBound:
     """Both parts of the bound."""
 
-    def __init__(self, offline_part: int = 0, online_part: int = 0) -> None:
-        self.offline = offline_part
-        self.online = online_part
+    def __init__(self, offline: int = 0, online: int = 0) -> None:
+        self.offline = offline
+        self.online = online
 
     def raise_by(self, role: str, delegator: str, signed_at: int, expires: int, root_expires: int) -> None:
         """Takes note of when a verified role was signed, all times in unix seconds.
@@ -32,10 +21,11 @@ class TimeBound:
         """
         if signed_at > min(expires, root_expires):
             return
-        if role == "timestamp" and signed_at > self.online:
-            self.online = signed_at
-        elif offline(role, delegator) and signed_at > self.offline:
-            self.offline = signed_at
+        if role == "timestamp":
+            self.online = max(self.online, signed_at)
+        # Who delegated to releases-* matters: a thief of an online targets role can delegate to any name.
+        elif role in ("root", "targets") or (delegator == "targets" and role.startswith("releases-")):
+            self.offline = max(self.offline, signed_at)
 
     def discard_online(self) -> None:
         """The timestamp or snapshot keys changed: what the old ones said of the time is worth nothing."""

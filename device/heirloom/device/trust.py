@@ -1,10 +1,10 @@
 """The ground the client workflow stands on: stored files, downloads, expiry, and who signs what by the root."""
 
-from heirloom.device import keys
-from heirloom.device.canonical import Document, length_of
+from heirloom.device.canonical import Document
 from heirloom.device.compat import collect, const
 from heirloom.device.download import Download
-from heirloom.device.errors import E_FORMAT, E_NETWORK, E_ROLLBACK, E_STALE, E_STATE, UpdateError
+from heirloom.device.errors import E_NETWORK, E_ROLLBACK, E_STALE, E_STATE, UpdateError
+from heirloom.device.keys import Delegation
 from heirloom.device.notes import Notes
 from heirloom.device.roles import Header, escaped
 
@@ -24,6 +24,8 @@ _RESERVED = ("provisioned", "time", "tables")  # what else a store may keep besi
 class Trust:
     """Files of a store that are trusted, and how one becomes it."""
 
+    root_header: Header  # of the trusted root
+
     def __init__(self, store: "Store", fetcher: "Fetcher", now: int, config: "Config") -> None:
         self.store = store
         self.fetcher = fetcher
@@ -33,7 +35,6 @@ class Trust:
         self.accept_stale = False
         self.notes = Notes(store)
         self.root: "Optional[Document]" = None  # open while in use
-        self.root_header: "Optional[Header]" = None
         self.consistent = True
         self.changed = False  # whether a file was stored since start
 
@@ -52,11 +53,11 @@ class Trust:
             self.root.close()
         self.root = None
 
-    def trusted_root(self) -> "tuple[Document, Header]":
+    def trusted_root(self) -> Document:
         """The trusted root. Raises UpdateError E_STATE when there is none yet."""
-        if not self.root or not self.root_header:
+        if not self.root:
             raise UpdateError(E_STATE, "no root of trust is loaded")
-        return self.root, self.root_header
+        return self.root
 
     def load_root(self) -> None:
         """Takes the root stored last, or, when that is damaged, the one this device was provisioned with (TUF 5.2).
@@ -82,22 +83,19 @@ class Trust:
 
     def check_root(self) -> None:
         """Whether the trusted root is one to go on with: no older than ever seen here, not expired (TUF 5.3.10)."""
-        header = self.trusted_root()[1]
-        seen = self.store.highest_root()
-        if header.version < seen:
-            raise UpdateError(E_ROLLBACK, f"root is version {header.version}, this device has seen {seen} (TUF 5.3.5)")
-        self.check_expiry(header, "5.3.10")
+        no_rollback("root", self.root_header.version, self.store.highest_root(), "5.3.5")
+        self.check_expiry(self.root_header, "5.3.10")
 
-    def by_root(self, role: str) -> keys.Delegation:
+    def by_root(self, role: str) -> Delegation:
         """Who signs a top-level role by the trusted root."""
-        return by_root(self.trusted_root()[0], role)
+        return by_root(self.trusted_root(), role)
 
     def stored(self, role: str) -> "Optional[Document]":
         """The stored file of a role, read and in order but not verified; None when it is absent or damaged."""
         stream = self.store.open(file_name(role))
         return None if stream is None else checked(role, stream)
 
-    def local(self, role: str, delegation: keys.Delegation) -> "Optional[Document]":
+    def local(self, role: str, delegation: Delegation) -> "Optional[Document]":
         """The stored file of a role if it is signed as the delegation wants; else None."""
         document = self.stored(role)
         if document is None or self.signed(document, delegation):
@@ -105,7 +103,7 @@ class Trust:
         document.close()
         return None
 
-    def signed(self, document: Document, delegation: keys.Delegation) -> bool:
+    def signed(self, document: Document, delegation: Delegation) -> bool:
         """Whether a stored file is signed as the delegation wants.
 
         Files were verified before they were stored, but for whom is a matter of their delegator, and that may have
@@ -113,16 +111,14 @@ class Trust:
         """
         if not self.notes.was_verified(document, delegation.delegator):
             try:
-                keys.verify(document, delegation, "5.6.3", self.tables)
+                delegation.verify(document, "5.6.3", self.tables)
             except UpdateError:
                 return False
             self.notes.verified(document, delegation.delegator)
         return True
 
-    def download(
-        self, role: str, version: "Optional[int]", limit: int, etag: "Optional[str]" = None
-    ) -> "Optional[Download]":
-        """Fetches the file of a role. None when the place says that it has not changed.
+    def download(self, role: str, version: "Optional[int]", limit: int, etag: "Optional[str]" = None) -> Download:
+        """Fetches the file of a role. Its own etag is None when the place says that it has not changed.
 
         version: in the file's name, None for a name without. Raises UpdateError of the fetcher, or E_LENGTH.
         """
@@ -130,14 +126,12 @@ class Trust:
         prefix = "" if version is None else f"{version}."
         download = Download(self.store, role, limit)
         try:
-            found = self.fetcher.fetch(f"{prefix}{escaped(role)}.json", limit, download, etag)
+            download.etag = self.fetcher.fetch(f"{prefix}{escaped(role)}.json", limit, download, etag)
+            if download.etag is None and not etag:
+                raise UpdateError(E_NETWORK, f"nothing came for {role}")
         except UpdateError:
             download.discard()
             raise
-        if found is None:
-            download.discard()
-            return None
-        download.etag = found
         return download
 
     def versioned(self, role: str, meta: "MetaFile", limit: int) -> Download:
@@ -145,11 +139,7 @@ class Trust:
 
         limit: bytes, when the description has no length.
         """
-        version = meta.version if self.consistent else None
-        download = self.download(role, version, meta.length or limit)
-        if download is None:
-            raise UpdateError(E_NETWORK, f"nothing came for {role}")
-        return download
+        return self.download(role, meta.version if self.consistent else None, meta.length or limit)
 
     def store_verified(self, download: Download, document: Document, delegator: "Optional[Document]") -> Document:
         """Stores a verified file, atomically, and gives it as it now lies there.
@@ -173,19 +163,25 @@ class Trust:
 
     def expired(self, header: Header) -> bool:
         """Whether a role has expired by the clock or by the bound of time (docs/adr/0006)."""
-        bound = self.notes.bound.lower(self.trusted_root()[1].expires)
+        bound = self.notes.bound.lower(self.root_header.expires)
         return header.expires <= max(self.now, bound) and not self.accept_stale
 
     def learn_time(self, header: Header, delegator: str = "root") -> None:
         """Raises the bound of time by when a verified role was signed. delegator: the role that delegates to it."""
         if not self.accept_stale:
-            root_expires = self.trusted_root()[1].expires
-            self.notes.bound.raise_by(header.name, delegator, header.signed_at, header.expires, root_expires)
+            expires = self.root_header.expires
+            self.notes.bound.raise_by(header.name, delegator, header.signed_at, header.expires, expires)
+
+
+def no_rollback(what: str, version: int, seen: int, section: str) -> None:
+    """Rollback attack check. Raises UpdateError E_ROLLBACK."""
+    if version < seen:
+        raise UpdateError(E_ROLLBACK, f"{what} is version {version}, this device has seen {seen} (TUF {section})")
 
 
 def checked(role: str, stream: "Stream") -> "Optional[Document]":
     """The document in a stream, or None (and the stream closed) when it is damaged."""
-    document = Document(role, stream, length_of(stream))
+    document = Document(role, stream, stream.seek(0, 2))
     try:
         document.check()
     except UpdateError:
@@ -199,27 +195,27 @@ def root_header(document: Document) -> Header:
     header = Header(document, "root")
     for role, _ in document.members(required(document, "roles")):
         if role not in TOP_LEVEL:
-            raise UpdateError(E_FORMAT, f"root names a role {role}")
+            raise document.malformed(f"names a role {role}")
     for role in TOP_LEVEL:
         by_root(document, role)
     if document.value("consistent_snapshot") not in (None, False, True):
-        raise UpdateError(E_FORMAT, "root has a consistent_snapshot that is neither true nor false")
+        raise document.malformed("has a consistent_snapshot that is neither true nor false")
     return header
 
 
-def by_root(root: Document, role: str) -> keys.Delegation:
+def by_root(root: Document, role: str) -> Delegation:
     """Who signs a top-level role by this root. Raises UpdateError E_FORMAT."""
     where = root.find(required(root, "roles"), role)
     if where is None:
-        raise UpdateError(E_FORMAT, f"root does not name the role {role}")
-    return keys.Delegation(root, required(root, "keys"), where)
+        raise root.malformed(f"does not name the role {role}")
+    return Delegation(root, required(root, "keys"), where)
 
 
-def required(document: Document, *path: str) -> "Slice":
+def required(document: Document, name: str) -> "Slice":
     """The slice of a field. Raises UpdateError E_FORMAT when there is none."""
-    where = document.field(*path)
+    where = document.field(name)
     if where is None:
-        raise UpdateError(E_FORMAT, f"{document.name} has no {'.'.join(path)}")
+        raise document.malformed(f"has no {name}")
     return where
 
 

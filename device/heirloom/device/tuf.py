@@ -7,15 +7,15 @@
 Pure: files come from a Store, the network from a Fetcher (protocols.py), the time from the caller.
 """
 
-from heirloom.device import keys
 from heirloom.device.canonical import Document
 from heirloom.device.compat import const
 from heirloom.device.download import Comparison
-from heirloom.device.errors import E_LIMIT, E_MIX, E_ROLLBACK, E_STATE, UpdateError
+from heirloom.device.errors import E_LIMIT, E_MIX, E_NOT_FOUND, E_ROLLBACK, E_STATE, UpdateError
+from heirloom.device.keys import Delegation
 from heirloom.device.roles import Header, MetaFile, verify_file
-from heirloom.device.trust import TOP_LEVEL, Trust, file_name, required
+from heirloom.device.trust import TOP_LEVEL, Trust, file_name, no_rollback, required
 
-__all__ = ("Client", "Config", "file_name")
+__all__ = ("Client", "Config", "Document", "file_name")
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Config:
     max_delegations = 32
 
 
-class Timestamp:
+class Timestamp(Header):
     """What is needed of a timestamp."""
 
     def __init__(self, document: Document) -> None:
         """Raises UpdateError E_FORMAT."""
-        self.header = Header(document, "timestamp")
+        super().__init__(document, "timestamp")
         self.snapshot = MetaFile(document.value("meta", "snapshot.json"), "snapshot")
 
 
@@ -91,10 +91,10 @@ class Client:
         self._trust.changed = False
         try:
             self._trust.load_root()
-            self.update_root()
-            self.update_timestamp()
-            self.update_snapshot()
-            self.update_targets()
+            self._update_root()
+            self._timestamp = timestamp = self._update_timestamp()
+            self._snapshot = self._current("snapshot", timestamp.snapshot, self._trust.by_root("snapshot"))
+            self._visit("targets", "root", None, {}).close()
         finally:
             self._trust.notes.save()
         return self._trust.changed
@@ -109,7 +109,8 @@ class Client:
             return
         trust.now = now
         trust.check_root()
-        trust.check_expiry(self._trusted_timestamp().header, "5.4.4")
+        if self._timestamp:
+            trust.check_expiry(self._timestamp, "5.4.4")
         if self._snapshot:
             trust.check_expiry(Header(self._snapshot, "snapshot"), "5.5.6")
 
@@ -157,7 +158,7 @@ class Client:
         if self._trust.root is None:
             self._trust.load_root()
         if role == "root":
-            return self._trust.trusted_root()[0].value(*path)
+            return self._trust.trusted_root().value(*path)
         document = self._trust.local(role, self._trust.by_root(role))
         if document is None:
             return None
@@ -170,7 +171,7 @@ class Client:
         """Versions of the top-level files that lie here, for status reports: {"root": 1, "timestamp": 4, ...}."""
         if self._trust.root is None:
             self._trust.load_root()
-        found = {"root": self._trust.trusted_root()[1].version}
+        found = {"root": self._trust.root_header.version}
         for role in TOP_LEVEL[1:]:
             document = self._trust.stored(role)
             if document is not None:
@@ -190,35 +191,44 @@ class Client:
 
     # TUF 5.3
 
-    def update_root(self) -> None:
-        """Takes the roots after the one here, one at a time (TUF 5.3)."""
-        from heirloom.device.rootchain import update
+    def _update_root(self) -> None:
+        """Takes the roots after the one here, one at a time, each stored before the next is asked for (TUF 5.3)."""
+        trust = self._trust
+        for _ in range(trust.config.max_root_rotations):
+            version = trust.root_header.version + 1
+            try:
+                download = trust.download("root", version, trust.config.root_max_length)  # TUF 5.3.3
+            except UpdateError as error:
+                if error.code != E_NOT_FOUND:
+                    raise
+                break
+            from heirloom.device.rootchain import take
 
-        update(self._trust)
+            take(trust, download, version)
+        trust.check_root()
 
     # TUF 5.4
 
-    def update_timestamp(self) -> None:
-        """Fetches the timestamp and takes it when it is newer (TUF 5.4)."""
+    def _update_timestamp(self) -> Timestamp:
+        """The timestamp of now: fetches it and takes it when it is newer than the one here (TUF 5.4)."""
         trust = self._trust
-        self._timestamp = old = self._stored_timestamp()
+        old = self._stored_timestamp()
         etag = trust.notes.etag if old and trust.notes.etag else None
         download = trust.download("timestamp", None, trust.config.timestamp_max_length, etag)  # TUF 5.4.1
-        if download:
-            try:
-                document = download.document()
-                new = self._newer_timestamp(document, old)
-            except UpdateError:
-                download.discard()
-                raise
-            if new:
-                trust.store_verified(download, document, trust.trusted_root()[0]).close()  # TUF 5.4.5
-                trust.notes.etag = download.etag
-                trust.learn_time(new.header)
-                self._timestamp = new
-                return
+        try:
+            document = download.document()
+            new = old if old and download.etag is None else self._newer_timestamp(document, old)
+            trust.check_expiry(new, "5.4.4")
+        except UpdateError:
             download.discard()
-        trust.check_expiry(self._trusted_timestamp().header, "5.4.4")
+            raise
+        if new is old:
+            download.discard()
+        else:
+            trust.store_verified(download, document, trust.trusted_root()).close()  # TUF 5.4.5
+            trust.notes.etag = download.etag or ""
+            trust.learn_time(new)
+        return new
 
     def _stored_timestamp(self) -> "Optional[Timestamp]":
         """The timestamp that lies here, if the trusted root's keys signed it; it may have expired."""
@@ -231,129 +241,96 @@ class Client:
             return None
         finally:
             document.close()
-        self._trust.learn_time(stored.header)
+        self._trust.learn_time(stored)
         return stored
 
-    def _trusted_timestamp(self) -> Timestamp:
-        if not self._timestamp:
-            raise UpdateError(E_STATE, "there is no trusted timestamp")
-        return self._timestamp
-
-    def _newer_timestamp(self, document: Document, old: "Optional[Timestamp]") -> "Optional[Timestamp]":
-        """Verifies a timestamp; None when it is of the version that is here already."""
+    def _newer_timestamp(self, document: Document, old: "Optional[Timestamp]") -> Timestamp:
+        """Verifies a timestamp; gives the old one when it is of the same version."""
         trust = self._trust
         document.check()
-        keys.verify(document, trust.by_root("timestamp"), "5.4.2", trust.tables)
+        trust.by_root("timestamp").verify(document, "5.4.2", trust.tables)
         new = Timestamp(document)
         if old:
-            if new.header.version == old.header.version:  # TUF 5.4.3.1: not an error, whatever else changed
-                return None
-            _no_rollback("timestamp", new.header.version, old.header.version, "5.4.3.1")
-            _no_rollback("snapshot in the timestamp", new.snapshot.version, old.snapshot.version, "5.4.3.2")
-        trust.check_expiry(new.header, "5.4.4")
+            if new.version == old.version:  # TUF 5.4.3.1: not an error, whatever else changed
+                return old
+            no_rollback("timestamp", new.version, old.version, "5.4.3.1")
+            no_rollback("snapshot in the timestamp", new.snapshot.version, old.snapshot.version, "5.4.3.2")
         return new
 
-    # TUF 5.5
+    # TUF 5.5, 5.6
 
-    def update_snapshot(self) -> None:
-        """Fetches the snapshot that the timestamp describes, if it is not here (TUF 5.5)."""
-        if self._have_snapshot():
-            return
+    def _current(self, role: str, meta: MetaFile, delegation: Delegation) -> Document:
+        """The snapshot or a targets role as another role describes it: the file here, or a new one."""
+        return self._stored(role, meta, delegation) or self._fetched(role, meta, delegation)
+
+    def _stored(self, role: str, meta: MetaFile, delegation: Delegation) -> "Optional[Document]":
+        """The file of a role that lies here, if it is the one described, fresh and signed as the delegation wants."""
         trust = self._trust
-        meta = self._trusted_timestamp().snapshot
-        delegation = trust.by_root("snapshot")
-        # TUF 5.5.1; the length of the timestamp, or the limit when it gives none.
-        download = trust.versioned("snapshot", meta, trust.config.snapshot_max_length)
-        old = trust.local("snapshot", delegation)
+        document = trust.stored(role)
+        if document is not None:
+            try:
+                header = Header(document, _kind(role))
+                if header.version == meta.version and not trust.expired(header) and trust.signed(document, delegation):
+                    if role != "snapshot":  # it was the one described when it was stored
+                        verify_file(document, meta, "5.6.2")
+                    trust.learn_time(header, delegation.delegator.name)
+                    return document
+            except UpdateError:
+                pass
+            document.close()
+        return None
+
+    def _fetched(self, role: str, meta: MetaFile, delegation: Delegation) -> Document:
+        """A new file of a role, verified for this very delegation, and stored (TUF 5.5, 5.6)."""
+        trust = self._trust
+        section, expiry, by, limit = "5.6", "5.6.5", "snapshot", trust.config.targets_max_length
+        if role == "snapshot":
+            section, expiry, by, limit = "5.5", "5.5.6", "timestamp", trust.config.snapshot_max_length
+        download = trust.versioned(role, meta, limit)  # TUF 5.5.1, 5.6.1
         try:
             document = download.document()
             document.check()
-            verify_file(document, meta.length, meta.hashes, "5.5.2")
-            keys.verify(document, delegation, "5.5.3", trust.tables)
-            header = Header(document, "snapshot")
-            _same_version(header, meta, "timestamp", "5.5.4")
-            if old:
-                _no_role_back(old, document)
-            trust.check_expiry(header, "5.5.6")
+            verify_file(document, meta, section + ".2")
+            delegation.verify(document, section + ".3", trust.tables)
+            header = Header(document, _kind(role))
+            _same_version(header, meta, by, section + ".4")
+            if role == "snapshot":
+                self._check_roles(document, delegation)
+            trust.check_expiry(header, expiry)
         except UpdateError:
             download.discard()
             raise
-        finally:
-            if old:
+        trust.learn_time(header, delegation.delegator.name)
+        return trust.store_verified(download, document, delegation.delegator)  # TUF 5.5.7, 5.6.6
+
+    def _check_roles(self, snapshot: Document, delegation: Delegation) -> None:
+        """Every role that the old snapshot lists must be in the new one, in no older version (TUF 5.5.5)."""
+        old = self._trust.local("snapshot", delegation)
+        if old:
+            try:
+                _no_role_back(old, snapshot)
+            finally:
                 old.close()
-        self._snapshot = trust.store_verified(download, document, delegation.delegator)  # TUF 5.5.7
-
-    def _have_snapshot(self) -> bool:
-        """Opens the snapshot that lies here, if it is the one that the timestamp describes."""
-        version = self._trusted_timestamp().snapshot.version
-        self._snapshot = self._have("snapshot", "snapshot", version, self._trust.by_root("snapshot"))
-        return self._snapshot is not None
-
-    def _have(self, role: str, kind: str, version: int, delegation: keys.Delegation) -> "Optional[Document]":
-        """The file of a role that lies here, if it is of this version, fresh and signed as the delegation wants."""
-        trust = self._trust
-        document = trust.stored(role)
-        if document is None:
-            return None
-        try:
-            header = Header(document, kind)
-            if header.version == version and not trust.expired(header) and trust.signed(document, delegation):
-                trust.learn_time(header, delegation.delegator.name)
-                return document
-        except UpdateError:
-            pass
-        document.close()
-        return None
-
-    # TUF 5.6
-
-    def update_targets(self) -> None:
-        """Fetches the top-level targets role that the snapshot lists, if it is not here (TUF 5.6.1 to 5.6.6)."""
-        self._visit("targets", "root", None, {}).close()
 
     def _visit(self, role: str, delegator: str, where: "Optional[Slice]", seen: "dict[str, bytes]") -> Document:
-        """Opens a targets role, verified for this delegator; takes down its digest in seen.
+        """Opens a targets role, verified for this delegator (TUF 5.6.1 to 5.6.6); takes down its digest in seen.
 
         where: slice of the delegation in the delegator; None for the root's.
         """
         trust = self._trust
+        meta = self._described(role)
         if where is None:
-            document = self._targets(role, trust.by_root(role))
+            document = self._current(role, meta, trust.by_root(role))
         else:
             parent = trust.stored(delegator)
             if parent is None or parent.digest != seen[delegator]:
                 raise UpdateError(E_STATE, f"{delegator} changed on flash while it was in use")
             try:
-                delegation = keys.Delegation(parent, parent.field("delegations", "keys"), where)
-                document = self._targets(role, delegation)
+                document = self._current(role, meta, Delegation(parent, parent.field("delegations", "keys"), where))
             finally:
                 parent.close()
         seen[role] = document.digest
         return document
-
-    def _targets(self, role: str, delegation: keys.Delegation) -> Document:
-        """A targets role, the one here or a new one, verified for this very delegation (TUF 5.6.1 to 5.6.6)."""
-        trust = self._trust
-        meta = self._described(role)
-        stored = self._have(role, "targets", meta.version, delegation)
-        if stored is not None:
-            if _is(stored, meta):
-                return stored
-            stored.close()
-        download = trust.versioned(role, meta, trust.config.targets_max_length)  # TUF 5.6.1
-        try:
-            document = download.document()
-            document.check()
-            verify_file(document, meta.length, meta.hashes, "5.6.2")
-            keys.verify(document, delegation, "5.6.3", trust.tables)
-            header = Header(document, "targets")
-            _same_version(header, meta, "snapshot", "5.6.4")
-            trust.check_expiry(header, "5.6.5")
-        except UpdateError:
-            download.discard()
-            raise
-        trust.learn_time(header, delegation.delegator.name)
-        return trust.store_verified(download, document, delegation.delegator)  # TUF 5.6.6
 
     def _described(self, role: str) -> MetaFile:
         """How the snapshot describes a role. Raises UpdateError E_MIX when it does not list it."""
@@ -373,18 +350,19 @@ class Client:
         try:
             trust.load_root()
             trust.check_root()
-            self._timestamp = self._stored_timestamp()
-            if self._timestamp is None or trust.expired(self._timestamp.header) or not self._have_snapshot():
+            self._timestamp = timestamp = self._stored_timestamp()
+            if timestamp is None or trust.expired(timestamp):
                 return False
-            meta = self._described("targets")
-            targets = self._have("targets", "targets", meta.version, trust.by_root("targets"))
+            self._snapshot = self._stored("snapshot", timestamp.snapshot, trust.by_root("snapshot"))
+            if self._snapshot is None:
+                return False
+            targets = self._stored("targets", self._described("targets"), trust.by_root("targets"))
             if targets is None:
                 return False
-            same = _is(targets, meta)
             targets.close()
-            return same
         except UpdateError:
             return False
+        return True
 
     def _unchanged(self) -> bool:
         """Whether the repository still has the timestamp that lies here. Publishing a root changes it, too."""
@@ -405,18 +383,9 @@ class Client:
         return same
 
 
-def _is(document: Document, meta: MetaFile) -> bool:
-    """Whether a stored file has the length and the hashes that the snapshot gives."""
-    try:
-        verify_file(document, meta.length, meta.hashes, "5.6.2")
-    except UpdateError:
-        return False
-    return True
-
-
-def _no_rollback(what: str, version: int, seen: int, section: str) -> None:
-    if version < seen:
-        raise UpdateError(E_ROLLBACK, f"{what} is version {version}, this device has seen {seen} (TUF {section})")
+def _kind(role: str) -> str:
+    """The type of file that a role other than root and timestamp has."""
+    return "snapshot" if role == "snapshot" else "targets"
 
 
 def _same_version(header: Header, meta: MetaFile, by: str, section: str) -> None:
@@ -427,7 +396,6 @@ def _same_version(header: Header, meta: MetaFile, by: str, section: str) -> None
 
 
 def _no_role_back(old: Document, new: Document) -> None:
-    """Every role that the old snapshot lists must be in the new one, in no older version (TUF 5.5.5)."""
     following = new.members(required(new, "meta"))
     name, where = "", (0, 0)
     for wanted, old_where in old.members(required(old, "meta")):
@@ -439,4 +407,4 @@ def _no_role_back(old: Document, new: Document) -> None:
                 raise UpdateError(E_ROLLBACK, f"snapshot no longer lists {wanted} (TUF 5.5.5)") from None
         seen = MetaFile(old.load(old_where), wanted).version
         version = MetaFile(new.load(where), wanted).version
-        _no_rollback(f"{wanted} in the snapshot", version, seen, "5.5.5")
+        no_rollback(f"{wanted} in the snapshot", version, seen, "5.5.5")

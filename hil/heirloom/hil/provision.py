@@ -14,6 +14,7 @@ from pathlib import Path
 from heirloom.boards import Board
 from heirloom.boards.images import lfs
 from heirloom.cli.errors import HeirloomError
+from heirloom.hil.bundle import bundle
 
 # Types only; no module of the client imports it at run time.
 _NOT_ON_DEVICES = ("protocols",)
@@ -107,15 +108,22 @@ def build_filesystem(
 def client_files(board: Board, build_dir: Path | None = None) -> dict[str, bytes]:
     """The client as it lies on the device: absolute path to content.
 
-    boot.py, main.py and the chooser stay Python source, which every MicroPython reads; the rest is compiled.
+    boot.py, main.py and the chooser stay Python source, which every MicroPython reads; the rest is compiled, the
+    verification core as one module.
     """
     package = files("heirloom.device")
-    sources = {entry.name: entry.read_bytes() for entry in package.iterdir() if _is_client_module(entry)}
-    compiled = _compiled(board, sources, build_dir or _default_build_dir())
+    bundled = {f"{name}.py": source.encode() for name, source in bundle(client_sources()).items()}
+    compiled = _compiled(board, bundled, build_dir or _default_build_dir())
     return {
         **{f"/{path}": data for path, data in _tree(package / "rootfs", "")},
         **{f"{_CLIENT_FOLDER}/{name}": data for name, data in compiled.items()},
     }
+
+
+def client_sources() -> dict[str, str]:
+    """The source of each module of the client, by its name."""
+    modules = [entry for entry in files("heirloom.device").iterdir() if _is_client_module(entry)]
+    return {entry.name.removesuffix(".py"): entry.read_text() for entry in modules}
 
 
 def _is_client_module(entry: Traversable) -> bool:
@@ -156,7 +164,8 @@ def _compile(board: Board, name: str, source: bytes, kept: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="heirloom-") as folder:
         path = Path(folder) / name
         path.write_bytes(source)
-        write_atomic(kept, Compiler(board).compile(path, f"heirloom/device/{name}"))
+        # Lines would be those of the bundle, which nobody has.
+        write_atomic(kept, Compiler(board).compile(path, f"heirloom/device/{name}", with_lines=False))
 
 
 @cache

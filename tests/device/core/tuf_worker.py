@@ -13,9 +13,8 @@ import sys
 
 from directory_store import DirectoryStore
 
-from heirloom.device.canonical import Document
 from heirloom.device.errors import E_NETWORK, E_NOT_FOUND, UpdateError
-from heirloom.device.tuf import Client, Config
+from heirloom.device.tuf import Client, Config, Document
 
 
 class FolderFetcher:
