@@ -1,12 +1,11 @@
-"""device/package.json: what `mip` installs is what a device carries."""
+"""device/package.json: what `mip` installs is what a device carries, as sources."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from heirloom.boards import load
-from heirloom.hil.provision import client_files
+from heirloom.hil.provision import client_sources
 
 DEVICE = Path(__file__).resolve().parents[3] / "device"
 
@@ -15,7 +14,7 @@ def test_mip_installs_the_whole_client() -> None:
     if not (DEVICE / "package.json").is_file():
         pytest.skip("tests run without the source tree")
     package = json.loads((DEVICE / "package.json").read_text())
-    carried = {path.removeprefix("/lib/").replace(".mpy", ".py") for path in client_files(load("SIM_RPI_PICO_W"))}
-    assert {target for target, _ in package["urls"]} == carried - {"/boot.py", "/main.py"}
+    modules = {f"heirloom/device/{name}.py" for name in client_sources()}
+    assert {target for target, _ in package["urls"]} == modules | {"heirloom_boot.py"}
     for _, source in package["urls"]:
         assert (DEVICE / source).is_file()

@@ -302,3 +302,19 @@ def test_values_can_be_asked_for_without_network(device: Device, repository: Rep
     assert device.run(["value", "root", "x-heirloom-urls"])["result"] == ["https://a/", "https://b/"]
     assert device.run(["value", "targets", "x-heirloom-epoch"])["result"] == 3
     assert device.run(["value", "targets", "absent"])["result"] is None
+
+
+def test_a_whole_check_loads_the_bundle_and_signatures_and_nothing_else(
+    small_worker: Worker, tmp_path: Path, repository: Repository
+) -> None:
+    """What tests/hil/test_bundle.py weighs is all of the core that is in memory."""
+    for role in ("releases-X", "channels-X"):
+        repository.delegate(role, [f"{role[:8]}/X/*"])
+        repository.add_target(role, f"{role[:8]}/X/1", sequence=1)
+    repository.publish("releases-X", "channels-X", "targets")
+    device = Device(small_worker, tmp_path / "small", repository)
+    signatures = {"comb", "comb_build", "comb_ed25519", "ed25519", "ed25519_table", "sha512", "sha512_viper"}
+    steps = ["find", "channels/X/1"], ["find", "releases/X/1"]
+    assert set(device.refresh(*steps)["modules"]) - signatures == {"errors", "tuf"}
+    repository.rotate_root("root")
+    assert set(device.refresh(*steps)["modules"]) - signatures == {"errors", "tuf", "rootchain"}

@@ -97,6 +97,8 @@ def run(command):
         client.close()
     answer["requests"] = fetcher.requests
     answer["dropped"] = tables.dropped if tables else 0
+    package = "heirloom.device."
+    answer["modules"] = [name[len(package) :] for name in sys.modules if name.startswith(package)]
     return answer
 
 
