@@ -27,6 +27,9 @@ class Progress(Protocol):
     def update(self, *, completed: float) -> None:
         """So much is done altogether."""
 
+    def describe(self, description: str) -> None:
+        """Something else is going on now."""
+
 
 def printable(text: str) -> str:
     """`text` without control characters: what a file or a server says must not steer the terminal."""
@@ -122,6 +125,9 @@ class _Silent:
     def update(self, *, completed: float) -> None:
         """Nobody is looking."""
 
+    def describe(self, description: str) -> None:
+        """Nobody is looking."""
+
 
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Progress]:
@@ -145,6 +151,9 @@ def progress(description: str, total: float | None = None) -> Iterator[Progress]
 
             def update(self, *, completed: float) -> None:
                 bar.update(task, completed=completed)
+
+            def describe(self, description: str) -> None:
+                bar.update(task, description=printable(description))
 
         yield Shown()
 

@@ -17,7 +17,7 @@ from heirloom.hil.sim.console import Console
 from heirloom.hil.sim.esp32.download import DownloadMode
 from heirloom.hil.sim.esp32.nor import NorFlash
 from heirloom.hil.sim.lock import DeviceLock
-from heirloom.hil.sim.page import ControlPage, Word
+from heirloom.hil.sim.page import ControlPage, Operation, Word
 from heirloom.hil.sim.ports import port
 from heirloom.hil.sim.rawrepl import RawRepl
 from heirloom.hil.sim.settings import Settings
@@ -276,6 +276,21 @@ class SimDevice:
         self._page[Word.CUT_KIND] = _CUT_KINDS[kind]
         self._page[Word.CUT_FRACTION] = int(fraction * 256)
         self._page[Word.CUT_AT] = self._page[Word.OPERATIONS] + operation
+
+    def record_flash(self, limit: int = 16 * 1024 * 1024) -> None:
+        """Record every flash operation of the boots to come, up to so many bytes. Only while it is off."""
+        self._page.record(limit)
+
+    def recorded_flash(self) -> list[Operation]:
+        """The operations since `record_flash`.
+
+        Raises:
+            RigTrouble: They were more than its limit.
+        """
+        try:
+            return self._page.recorded()
+        except BufferError as exc:
+            raise RigTrouble(f"the record of device {self.name} is too short: {exc}") from exc
 
     def disarm(self) -> None:
         """Take an armed power cut back."""

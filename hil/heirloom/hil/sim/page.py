@@ -7,6 +7,7 @@ watches the watchdog. Nothing has to be sent, so a process may end at any instan
 import mmap
 import os
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 SIZE_BYTES = 16384
@@ -35,6 +36,8 @@ class Word(IntEnum):
     REPL_MODE = 18
     BINARY = 19
     INTERRUPTING = 20
+    TRACE_AT = 21
+    TRACE_END = 22
     BLOCK_ERASES = 64
 
 
@@ -60,6 +63,19 @@ class ReplMode(IntEnum):
     HOLD = 2
 
 
+@dataclass(frozen=True)
+class Operation:
+    """One flash operation.
+
+    Attributes:
+        address: In bytes from the start of the file system.
+        data: What is programmed, at most a page; empty: the block there is erased.
+    """
+
+    address: int
+    data: bytes
+
+
 class ControlPage:
     """The host's view of the page."""
 
@@ -74,6 +90,29 @@ class ControlPage:
 
     def __setitem__(self, word: int, value: int) -> None:
         struct.pack_into("<I", self._memory, 4 * word, value)
+
+    def record(self, limit: int) -> None:
+        """Have the flash operations of the next boots recorded behind the page, from now on and up to `limit` bytes."""
+        os.ftruncate(self.descriptor, SIZE_BYTES + limit)
+        self._memory.close()
+        self._memory = mmap.mmap(self.descriptor, SIZE_BYTES + limit)
+        self[Word.TRACE_AT], self[Word.TRACE_END] = SIZE_BYTES, SIZE_BYTES + limit
+
+    def recorded(self) -> list[Operation]:
+        """What was recorded.
+
+        Raises:
+            BufferError: It was more than the limit.
+        """
+        at, end = SIZE_BYTES, self[Word.TRACE_AT]
+        if end > self[Word.TRACE_END]:
+            raise BufferError(f"{end - self[Word.TRACE_END]} bytes of flash operations did not fit")
+        found = []
+        while at < end:
+            address, count = struct.unpack_from("<II", self._memory, at)
+            found.append(Operation(address, bytes(self._memory[at + 8 : at + 8 + count])))
+            at += 8 + (count + 3 & ~3)
+        return found
 
     def close(self) -> None:
         """Give the memory back."""

@@ -21,6 +21,8 @@ _CUT_FRACTION = const(8)
 _VIOLATIONS = const(9)
 _VIOLATION_ADDRESS = const(10)
 _EXIT = const(16)
+_TRACE_AT = const(21)
+_TRACE_END = const(22)
 _BLOCK_ERASES = const(64)
 
 _EXIT_POWER_CUT = const(5)
@@ -109,6 +111,8 @@ class Flash:
                 return int(self._violation(start + i))
             i += 1
         page = ptr32(int(_page))
+        if page[_TRACE_END]:
+            self._trace(start, source, count)
         limit = int(self._begin(count))
         i = 0
         while i < limit:
@@ -138,6 +142,8 @@ class Flash:
             return int(self._violation(block * size))
         cells = ptr8(int(self.base) + block * size)
         page = ptr32(int(_page))
+        if page[_TRACE_END]:
+            self._trace(block * size, 0, 0)
         limit = int(self._begin(size))
         i = 0
         while i < limit:
@@ -149,6 +155,25 @@ class Flash:
             page[_EXIT] = _EXIT_POWER_CUT
             stop()
         return 0
+
+    @micropython.viper
+    def _trace(self, start: int, source: int, count: int):
+        """Appends the address, the number of bytes (0: an erase) and the bytes to the record behind the page."""
+        page = ptr32(int(_page))
+        at = page[_TRACE_AT]
+        after = at + 8 + ((count + 3) & -4)
+        page[_TRACE_AT] = after  # beyond the end, too: the host sees what did not fit
+        if after > page[_TRACE_END]:
+            return
+        words = ptr32(int(_page) + at)
+        words[0] = start
+        words[1] = count
+        bytes_ = ptr8(int(_page) + at + 8)
+        data = ptr8(source)
+        i = 0
+        while i < count:
+            bytes_[i] = data[i]
+            i += 1
 
     @micropython.viper
     def _begin(self, size: int) -> int:
