@@ -1,15 +1,13 @@
 """Finishing a ceremony: killed at every step, with readers looking in between; overtaken, incomplete, without keys."""
 
-import json
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_killed_publisher import Steps
+from killing import Steps, in_child
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
@@ -86,46 +84,21 @@ def reads(repository: Path, folder: Path, root: bytes) -> bytes:
 class Watched(Steps):
     """Lets a reader look at every step of a run."""
 
-    def __init__(self, folder: Path, look: Callable[[], None]) -> None:
-        super().__init__(folder)
+    def __init__(self, look: Callable[[], None]) -> None:
+        super().__init__()
         self.look = look
         self.looking = False
 
-    def _reach(self, name: str, arguments: tuple[Any, ...]) -> None:
+    def reach(self, name: str, arguments: tuple[Any, ...]) -> None:
         if self.looking:
             return
         self.looking = True
         try:
             if name in ("replace", "rename", "link"):
                 self.look()
-            super()._reach(name, arguments)
+            super().reach(name, arguments)
         finally:
             self.looking = False
-
-
-def in_child(work: Callable[[], None], steps: Steps) -> list[str] | None:
-    """Run in a forked process; the names of its steps, or None if it was killed."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            write = os.write
-            steps.install()
-            work()
-            write(write_end, json.dumps([name for name, _ in steps.trace]).encode())
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as stream:
-        told = stream.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return None
-    assert os.waitstatus_to_exitcode(status) == 0
-    return list(json.loads(told))
 
 
 def test_no_reader_is_refused_in_between(project: Project, tmp_path: Path) -> None:
@@ -139,7 +112,7 @@ def test_no_reader_is_refused_in_between(project: Project, tmp_path: Path) -> No
         assert reads(project.repository, tmp_path / f"look-{next(count)}", root) == manifest
         assert reads(project.repository, tmp_path / "before", root) == manifest
 
-    assert in_child(lambda: Finisher(project).finish(ceremony) and None, Watched(project.repository, look))
+    assert in_child(lambda: Finisher(project).finish(ceremony) and None, Watched(look))
     assert Repository(project.repository).root().signed.version == 2
 
 
@@ -156,15 +129,16 @@ def test_killed_at_every_step(project: Project, tmp_path: Path) -> None:
     def finish() -> None:
         Finisher(Project.load(project.root)).finish(Ceremony.load(ceremony.path))
 
-    steps = in_child(finish, Steps(project.root))
-    assert steps is not None
+    done = in_child(finish, Steps())
+    assert done is not None
+    steps = [name for name, _ in done.trace]
     # What a reader can see changes only by these; of the steps between them, some.
     cuts = [n for n, name in enumerate(steps) if name in ("replace", "rename", "link") or n % 60 == 0]
     seen = set()
     for number in cuts:
         shutil.rmtree(project.root)
         shutil.copytree(original, project.root)
-        assert in_child(finish, Steps(project.root, number)) is None
+        assert in_child(finish, Steps(number)) is None
         seen.add(frozenset(path.name for path in (project.repository / "metadata").iterdir()))
         assert reads(project.repository, tmp_path / f"fresh-{number}", root) == manifest
         finish()
@@ -186,13 +160,13 @@ def test_starting_killed_at_every_step(project: Project, tmp_path: Path) -> None
     def begin() -> None:
         start_ceremony(parent, stands, wishes, utc_now(), product="weather", purpose="three of three")
 
-    steps = in_child(begin, Steps(project.root))
+    steps = in_child(begin, Steps())
     assert steps is not None
-    assert len(steps) > 20
+    assert len(steps.trace) > 20
     found = set()
-    for number in range(len(steps)):
+    for number in range(len(steps.trace)):
         shutil.rmtree(parent)
-        assert in_child(begin, Steps(project.root, number)) is None
+        assert in_child(begin, Steps(number)) is None
         whole = listed(parent)
         found.add(len(whole))
         if whole:
@@ -216,13 +190,13 @@ def test_signing_killed_at_every_step(project: Project) -> None:
     def sign() -> None:
         ceremony.sign(signers, ceremony.id, base)
 
-    steps = in_child(sign, Steps(project.root))
+    steps = in_child(sign, Steps())
     assert steps is not None
     complete = ceremony.complete(base)
     counts = set()
-    for number in range(len(steps)):
+    for number in range(len(steps.trace)):
         shutil.rmtree(ceremony.path / "signatures")
-        assert in_child(sign, Steps(project.root, number)) is None
+        assert in_child(sign, Steps(number)) is None
         counts.add(len(list((ceremony.path / "signatures").glob("*.json"))))
         sign()
         assert ceremony.complete(base) == complete

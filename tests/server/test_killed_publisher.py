@@ -2,25 +2,21 @@
 
 import copy
 import hashlib
-import json
-import os
 import shutil
-import signal
-import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
+from killing import Steps, in_child
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from heirloom.server.store import Store
 
-STEPS = ("open", "write", "fsync", "replace", "rename", "link", "symlink", "truncate", "unlink", "mkdir", "rmdir")
 POOL = urllib3.PoolManager()
 
 
@@ -36,71 +32,9 @@ class CompressedFetcher(FetcherInterface):
         return iter([zlib.decompress(b"".join(self.plain.fetch(url + ".z")), wbits=10)])
 
 
-class Steps:
-    """Counts the steps of a commit, and kills the process at one of them."""
-
-    def __init__(self, folder: Path, kill_at: int | None = None, *, torn: bool = False) -> None:
-        self.folder, self.kill_at, self.torn = folder, kill_at, torn
-        self.trace: list[tuple[str, str]] = []
-        self.opened_for_writing: list[str] = []
-        self.paths: dict[int, str] = {}
-
-    def install(self) -> None:
-        for name in STEPS:
-            setattr(os, name, self._counted(name, getattr(os, name)))
-        sys.addaudithook(self._audit)
-
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            self.opened_for_writing.append(str(arguments[0]))
-
-    def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*arguments: Any, **options: Any) -> Any:
-            self._reach(name, arguments)
-            result = real(*arguments, **options)
-            if name == "open":
-                self.paths[result] = str(arguments[0])
-            return result
-
-        self.real_write = getattr(self, "real_write", os.write)
-        return step
-
-    def _reach(self, name: str, arguments: tuple[Any, ...]) -> None:
-        place = arguments[-1] if name == "replace" else arguments[0]
-        self.trace.append((name, self.paths.get(place, str(place)) if isinstance(place, int) else str(place)))
-        if len(self.trace) - 1 == self.kill_at:
-            if self.torn:
-                self.real_write(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 def commit_in_child(inputs: Any, folder: Path, kill_at: int | None = None, *, torn: bool = False) -> Steps | None:
     """Publish in a forked process. Returns what it did, or None if it was killed."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        steps = Steps(folder, kill_at, torn=torn)
-        code = 1
-        try:
-            write = os.write
-            steps.install()
-            inputs.commit(Store(folder))
-            write(write_end, json.dumps([steps.trace, steps.opened_for_writing]).encode())
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as stream:
-        told = stream.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return None
-    assert os.waitstatus_to_exitcode(status) == 0
-    done = Steps(folder)
-    found = json.loads(told)
-    done.trace, done.opened_for_writing = [(name, place) for name, place in found[0]], found[1]
-    return done
+    return in_child(lambda: inputs.commit(Store(folder)), Steps(kill_at, torn=torn))
 
 
 @dataclass

@@ -22,7 +22,7 @@ from heirloom.cli import discovery
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.main import hoist
 from heirloom.cli.project import Project
-from heirloom.signing import ci, keyfile
+from heirloom.signing import ci, keyfile, provenance
 from heirloom.signing.keys import signer_of
 from heirloom.signing.metadata import utc_now
 from heirloom.signing.repository import Repository
@@ -200,6 +200,39 @@ def test_what_arrives_is_verified_as_if_made_here(product: Product, heirloom: Pr
         path.write_bytes(whole)
     assert before == {path: path.read_bytes() for path in before}
     assert heirloom("release", "publish", "1.0.0", "--from", folder, "--channel", "stable").code == 0
+
+
+def test_what_a_release_was_built_from_travels_with_it(product: Product, heirloom: Program, tmp_path: Path) -> None:
+    """`export` and `release verify --source` find it where the release was published."""
+    folder = staged(product, heirloom, tmp_path)
+    shutil.rmtree(product.project.state_dir)
+    assert heirloom("release", "publish", "1.0.0", "--from", folder).code == 0
+    sha256 = product.repository.release(BOARD, "1.0.0").sha256
+    record = provenance.find(product.project.state_dir, BOARD, "1.0.0", sha256)
+    assert record is not None
+    tar = provenance.source_path(product.project.state_dir, record)
+    assert heirloom("release", "verify", "1.0.0", "--board", BOARD, "--source", tar).code == 0
+    assert json.loads(heirloom("export", tmp_path / "out", "--json").out)["without_source"] == []
+
+
+@pytest.mark.parametrize("what", ["forged", "absent", "escrow"])
+def test_a_source_that_is_not_what_its_record_says_is_not_kept(
+    product: Product, heirloom: Program, tmp_path: Path, what: str
+) -> None:
+    if what == "escrow":
+        file = product.project.root / "heirloom.toml"
+        file.write_text(file.read_text().replace("[app]\n", '[app]\nescrow = "with the notary"\n'))
+        product.project = Project.load(product.project.root)
+    folder = staged(product, heirloom, tmp_path)
+    tars = list((folder / "sources").glob("*.tar"))
+    assert len(tars) == (0 if what == "escrow" else 1)
+    for tar in tars:
+        tar.write_bytes(b"another source") if what == "forged" else tar.unlink()
+    shutil.rmtree(product.project.state_dir)
+    assert heirloom("release", "publish", "1.0.0", "--from", folder).code == 0
+    assert not list((product.project.state_dir / "sources").glob("*"))
+    sha256 = product.repository.release(BOARD, "1.0.0").sha256
+    assert provenance.find(product.project.state_dir, BOARD, "1.0.0", sha256) is not None
 
 
 def test_an_upload_that_came_too_late_says_so(product: Product, heirloom: Program, tmp_path: Path) -> None:

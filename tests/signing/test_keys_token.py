@@ -4,11 +4,13 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from keys_roles import hold, name_keys
 from signing_product import BOARD, Product, Program
+from tuf.api.metadata import Metadata
 
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.signing import endorse
@@ -330,3 +332,45 @@ def test_another_key_on_the_token_is_told(product: Product, heirloom: Program, n
 
 def test_the_environment_of_this_process_is_untouched(new_token: NewToken) -> None:
     assert "HEIRLOOM_PIN" not in os.environ
+
+
+def test_pin_fd_opens_a_token_in_every_command_that_signs(
+    product: Product, heirloom: Program, new_token: NewToken, secret_fd: Callable[[str], int], tmp_path: Path
+) -> None:
+    """A ceremony brings tokens into root and for the online keys; then they publish, renew and point channels."""
+    label = new_token()
+    for number, name in enumerate(("anna", "online"), 1):
+        product.store.create_on_token(name, uri_of(label, number), lambda _: PIN)
+
+    def ran(*argv: object, pin: str = PIN) -> Any:
+        return heirloom(*argv, "--pin-fd", secret_fd(pin))
+
+    online = ["snapshot", "timestamp", f"channels-{BOARD}"]
+    wishes = [*("--add-key=root=anna",), *(f"--replace-key={role}=online" for role in online)]
+    assert heirloom("ceremony", "start", *wishes).code == 0
+    unasked = heirloom("ceremony", "sign", "--yes")
+    assert (unasked.code, "--pin-fd" in unasked.err) == (2, True)
+    for words in (
+        ("ceremony", "sign", "--yes"),
+        ("ceremony", "finish"),
+    ):
+        done = ran(*words)
+        assert done.code == 0, done.err
+    anna = product.store.public("anna").keyid
+    assert anna in Metadata.from_file(str(product.project.repository / "metadata/2.root.json")).signatures
+    product.build("1.0.0")
+    assert heirloom("release", "sign", "1.0.0", "--board", BOARD).code == 0
+    assert heirloom("renew").code == 2
+    for words in (
+        ("release", "publish", "1.0.0", "--board", BOARD),
+        ("channel", "set", "stable", "1.0.0"),
+        ("renew", "--all"),
+        ("export", str(tmp_path / "out"), "--lasting"),
+    ):
+        done = ran(*words)
+        assert done.code == 0, (words, done.err)
+    wrong = ran("renew", pin="000000")
+    assert wrong.code == 1
+    assert f"wrong PIN for token {label}: fewer tries are left, but more than one" in wrong.err
+    assert heirloom("serve", "--help").out.count("--pin-fd") == 1
+    product.repository.check(utc_now())

@@ -1,11 +1,8 @@
 """The archive of a product: a static copy with all that successors need, and which devices update from as it is."""
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +12,7 @@ from heirloom.cli.files import os_error
 from heirloom.cli.output import progress
 from heirloom.cli.project import FILE_NAME, Project
 from heirloom.server import archive_page
-from heirloom.server.durable import TEMPORARY
+from heirloom.server.folders import copy_tree, new_folder, refuse_taken
 from heirloom.server.store import FOLDERS, LOCK, Store
 from heirloom.signing import lasting, provenance, roles
 from heirloom.signing.keys import KeyStore, role_signers
@@ -138,56 +135,6 @@ def export(
             _write(folder / PAGE, archive_page.render(archive, contents).encode())
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return _exported(out, archive, size, len(contents.manifests))
-
-
-def refuse_taken(out: Path) -> None:
-    """Raise HeirloomError if something is at `out`."""
-    if out.exists() or out.is_symlink():
-        raise HeirloomError(f"{out} exists already", "name a new folder; nothing is ever overwritten")
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` when everything in it is written, and goes away if that fails."""
-    temporary: Path | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
-        temporary.chmod(0o755)
-        yield temporary
-        os.sync()
-        refuse_taken(out)
-        temporary.rename(out)
-        temporary = None
-    except OSError as exc:
-        raise os_error(exc, f"cannot write {out}") from exc
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def copy_tree(source: Path, target: Path, advance: Callable[[int], object] = lambda _: None) -> None:
-    """Copy the regular files below `source`; what a publisher left unfinished stays behind.
-
-    Args:
-        source: A folder; nothing happens if there is none.
-        target: Made if needed.
-        advance: Told the size of each file copied.
-
-    Raises:
-        HeirloomError: There is a link or a device among them.
-        OSError: The disk is full, ...
-    """
-    for parent, folders, names in os.walk(source):
-        place = target / Path(parent).relative_to(source)
-        place.mkdir(parents=True, exist_ok=True)
-        for name in sorted([*folders, *names]):
-            path = Path(parent) / name
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
-                raise HeirloomError(f"{path} is a link or a device", "put a plain file there")
-            if path.is_file() and name != LOCK and not name.startswith(TEMPORARY):
-                shutil.copyfile(path, place / name)
-                advance(path.stat().st_size)
 
 
 def _copy_repository(repository: Path, folder: Path) -> None:

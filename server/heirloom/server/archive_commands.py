@@ -10,7 +10,7 @@ from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.files import os_error
 from heirloom.cli.output import emit
 from heirloom.cli.project import Project
-from heirloom.signing.options import PassphraseFd
+from heirloom.signing.options import PassphraseFd, PinFd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +53,7 @@ def export_command(
         Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="With --secrets: the inventory.")
     ] = None,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
 ) -> None:
     """Write a static copy with all that successors need; any file server can serve it to devices.
 
@@ -72,7 +73,7 @@ def export_command(
         raise UsageError("--until and --offline belong to --lasting")
     now = utc_now()
     last = _lasting(until, now, offline=offline) if lasting else None
-    exported = archive.export(project, out, now, Passphrases(passphrase_fd), last)
+    exported = archive.export(project, out, now, Passphrases(passphrase_fd, pin_fd), last)
     emit(exported, lambda console: _show_exported(console, exported))
 
 

@@ -8,7 +8,8 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.output import progress
 from heirloom.cli.project import FILE_NAME, Project, parse
-from heirloom.server.archive import WILLS, copy_tree, description, new_folder, refuse_taken
+from heirloom.server.archive import WILLS, description
+from heirloom.server.folders import copy_tree, new_folder, refuse_taken
 from heirloom.server.store import FOLDERS
 from heirloom.signing import provenance
 from heirloom.signing.keys import KeyStore
@@ -69,7 +70,8 @@ def import_archive(archive: Path, folder: Path, root: bytes | None = None) -> Im
     with new_folder(folder) as new:
         _copy(archive, new, project)
         source = _application(new, found, project)
-    _set_anchor(project, first)
+        # Before the folder gets its name: a project whose keys trust no root must not be there for a moment.
+        _set_anchor(project, first)
     wills = len(list((folder / WILLS).glob("*.json")))
     version = found.root().signed.version
     product = project.product.name

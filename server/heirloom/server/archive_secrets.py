@@ -11,7 +11,7 @@ from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.extras import advice_for
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import Project
-from heirloom.server.archive import refuse_taken
+from heirloom.server.folders import refuse_taken
 
 _KEYS = "keys"
 _DEVICES = "devices"

@@ -11,7 +11,7 @@ from heirloom.cli.output import emit
 from heirloom.cli.project import Project
 from heirloom.server import archive_commands, commands_ceremony, will_commands
 from heirloom.signing import completion
-from heirloom.signing.options import Boards, DryRun, PassphraseFd
+from heirloom.signing.options import Boards, DryRun, PassphraseFd, PinFd
 
 if TYPE_CHECKING:
     from heirloom.server.publish import Publisher
@@ -53,6 +53,7 @@ def publish_command(
         typer.Option("--from", metavar="FOLDER", help="Publish what arrived in this folder, made by --stage."),
     ] = None,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
     dry_run: DryRun = False,
 ) -> None:
     """Publish a signed release: clients see all of it or nothing.
@@ -66,10 +67,15 @@ def publish_command(
             raise UsageError("--stage goes with neither --channel nor --from", "say those where it is published")
         report.staged(staging.stage(Project.load(), version, board or (), stage, dry_run=dry_run))
         return
-    publisher = _publisher(passphrase_fd, dry_run=dry_run)
+    publisher = _publisher(passphrase_fd, pin_fd, dry_run=dry_run)
+    project = publisher.project
     if source is not None:
-        publisher.project = staging.staged_project(publisher.project, source)
-    report.published(publisher.publish(version, board or (), channel))
+        publisher.project = staging.staged_project(project, source)
+    published = publisher.publish(version, board or (), channel)
+    if source is not None and not dry_run:
+        new = [(moved.board, moved.version) for moved in published.moved if not moved.channel]
+        staging.keep_origins(project, source, new)
+    report.published(published)
 
 
 def channel_set_command(
@@ -77,12 +83,13 @@ def channel_set_command(
     version: _Version,
     board: Boards = None,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
     dry_run: DryRun = False,
 ) -> None:
     """Point a channel to a published release: devices on that channel will install it."""
     from heirloom.server import report
 
-    publisher = _publisher(passphrase_fd, dry_run=dry_run)
+    publisher = _publisher(passphrase_fd, pin_fd, dry_run=dry_run)
     report.published(publisher.set_channel(channel, version, board or ()))
 
 
@@ -100,12 +107,13 @@ def renew_command(
         typer.Option("--all", help="Sign all online roles anew, also those with more than half of their life left."),
     ] = False,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
     dry_run: DryRun = False,
 ) -> None:
     """Sign a new timestamp, and what else of the online roles is due. For a scheduled job in place of a server."""
     from heirloom.server import report
 
-    report.published(_publisher(passphrase_fd, dry_run=dry_run).renew(everything=everything))
+    report.published(_publisher(passphrase_fd, pin_fd, dry_run=dry_run).renew(everything=everything))
 
 
 def status_command() -> None:
@@ -136,6 +144,7 @@ def serve_command(
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="One line for each request, on stderr.")] = False,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
 ) -> None:
     """Serve the repository over HTTP and keep its timestamp fresh, until stopped by Ctrl-C or SIGTERM."""
     from heirloom.server import running
@@ -143,7 +152,7 @@ def serve_command(
     if repository is not None:
         running.serve_folder(repository, host, port, log=log)
     else:
-        running.serve_project(_publisher(passphrase_fd), host, port, renew=not no_renew, log=log)
+        running.serve_project(_publisher(passphrase_fd, pin_fd), host, port, renew=not no_renew, log=log)
 
 
 def get_command(
@@ -165,8 +174,8 @@ def get_command(
     getting.run(board, channel, url, out or Path(f"{board}-{channel}"), root)
 
 
-def _publisher(passphrase_fd: int | None = None, *, dry_run: bool = False) -> "Publisher":
+def _publisher(passphrase_fd: int | None = None, pin_fd: int | None = None, *, dry_run: bool = False) -> "Publisher":
     from heirloom.server.publish import Publisher
     from heirloom.signing.passphrases import Passphrases
 
-    return Publisher(Project.load(), Passphrases(passphrase_fd), dry_run=dry_run)
+    return Publisher(Project.load(), Passphrases(passphrase_fd, pin_fd), dry_run=dry_run)

@@ -45,6 +45,7 @@ class Renewer:
 
     def _look(self) -> None:
         try:
+            self._publisher.store.recover()
             if self._publisher.due():
                 renewed = self._publisher.renew()
                 note(f"renewed: timestamp {renewed.timestamp} is valid until {time_text(renewed.expires)}")

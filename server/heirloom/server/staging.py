@@ -5,17 +5,17 @@ down to the signatures of the releases role. The folder has the shape of `.heirl
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import mkdtemp
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.cli.files import os_error
 from heirloom.cli.project import Project
 from heirloom.server import plan
+from heirloom.server.folders import new_folder
 from heirloom.server.plan import ReleasePlan
-from heirloom.signing import built, endorse, roles
+from heirloom.signing import built, endorse, provenance, roles
+from heirloom.signing.built import BuiltRelease
 from heirloom.signing.keys import KeyStore
 from heirloom.signing.metadata import parse_file_name
 from heirloom.signing.repository import Repository
@@ -92,25 +92,45 @@ def staged_project(project: Project, folder: Path) -> Project:
 def _files(project: Project, repository: Repository, each: ReleasePlan) -> Iterator[tuple[Path, Path]]:
     """(path in the folder, source) of every file that a board's releases need."""
     for build in each.builds:
-        for source in (*build.blobs, build.directory / built.MANIFEST):
+        for source in (*build.blobs, build.directory / built.MANIFEST, *_origins(project, build)):
             yield source.relative_to(project.state_dir), source
     pending = endorse.pending_path(project, repository, each.board)
     for source in (*endorse.bin_paths(project, repository, each.board, each.role).values(), pending):
         yield Path("signed", source.name), source
 
 
+def _origins(project: Project, build: BuiltRelease) -> list[Path]:
+    """How a release was built, and from what: `export` and `release verify --source` need it where it is published."""
+    record = provenance.find(project.state_dir, build.board, build.version, build.sha256)
+    if record is None:
+        return []
+    source = provenance.source_path(project.state_dir, record)
+    kept = [source] if project.app.escrow is None and source.is_file() else []
+    return [provenance.record_path(project.state_dir, build.board, build.version), *kept]
+
+
+def keep_origins(project: Project, folder: Path, published: Iterable[tuple[str, str]]) -> None:
+    """Keep beside the project what a staged folder says of the origin of its releases.
+
+    Nothing of it is trusted: a rebuild is compared with the signed manifest.
+
+    Args:
+        project: Where they were published.
+        folder: The staged folder.
+        published: Board and version of each release that it brought.
+
+    Raises:
+        HeirloomError: A file cannot be written, or a record is damaged.
+    """
+    repository = Repository(project.repository, KeyStore(project.keys_dir()).anchor())
+    for board, version in published:
+        record = provenance.find(folder, board, version, repository.release(board, version).sha256)
+        if record is not None:
+            provenance.adopt(project, record, folder)
+
+
 def _copy(files: dict[Path, Path], folder: Path) -> None:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        half = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for path, source in files.items():
-                (half / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, half / path)
-            half.chmod(0o755)
-            half.rename(folder)
-        except BaseException:
-            shutil.rmtree(half, ignore_errors=True)
-            raise
-    except OSError as exc:
-        raise os_error(exc, f"cannot write {folder}") from exc
+    with new_folder(folder) as new:
+        for path, source in files.items():
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, new / path)

@@ -23,6 +23,7 @@ from heirloom.signing.repository import BLOBS, METADATA, TARGETS, target_file
 
 FOLDERS = (METADATA, TARGETS, BLOBS)
 LOCK = ".lock"
+_ROOT = "root.json"
 
 
 class Store:
@@ -64,6 +65,11 @@ class Store:
             self._depth -= 1
             os.close(descriptor)
 
+    def recover(self) -> bool:
+        """Complete or sweep what a killed publisher left; was there something to complete?"""
+        with self.publishing() as completed:
+            return completed
+
     def commit(self, metadata: Mapping[str, bytes], targets: Mapping[str, bytes], blobs: Iterable[Path]) -> None:
         """Publish.
 
@@ -87,7 +93,7 @@ class Store:
                 self._place_contents(targets, contents)
                 self._check_targets(metadata)
                 self._place_metadata(metadata)
-                self._place_timestamp(metadata[TIMESTAMP])
+                self._place_last({name: metadata[name] for name in metadata if _is_last(name)})
                 os.ftruncate(self._mark, 0)
 
     # -- one publisher at a time
@@ -121,6 +127,8 @@ class Store:
         try:
             yield
         except OSError as exc:
+            with suppress(OSError):
+                self._go_forward()
             self._drop_temporaries()
             raise os_error(exc, f"{what} to {self.path}") from exc
 
@@ -128,9 +136,10 @@ class Store:
 
     def _recover(self, *, sweep: bool) -> bool:
         # Looking through all files takes time that grows with the history, so only where a publisher was cut short.
+        completed = sweep and self._go_forward()
         if sweep:
             self._drop_temporaries()
-        completed = self._finish_timestamp()
+        completed = self._finish_timestamp() or completed
         timestamp = self._read(TIMESTAMP)
         if sweep and timestamp is not None:
             self._sweep_metadata(references.of(timestamp, self._read))
@@ -140,6 +149,29 @@ class Store:
         for path in durable.temporaries(self.path / folder for folder in FOLDERS):
             with suppress(OSError):
                 path.unlink()
+
+    def _go_forward(self) -> bool:
+        """Complete a commit that was cut short between its root and its timestamp; was there one?
+
+        With a new root whose timestamp key is another one, clients refuse the timestamp that stands. What was about to
+        follow lies there, written out; there is no way back, for some clients have taken the root.
+        """
+        prepared = {
+            path.name.removeprefix(durable.TEMPORARY): durable.read(path) or b""
+            for path in (self.path / METADATA).glob(f"{durable.TEMPORARY}*.json")
+        }
+        rest = {name: data for name, data in prepared.items() if _is_last(name) or name == _ROOT}
+        if TIMESTAMP not in rest or self._accepted({}) or not self._accepted(rest):
+            return False
+        self._place_last(rest)
+        return True
+
+    def _accepted(self, laid_over: Mapping[str, bytes]) -> bool:
+        try:
+            self._check_as_client(laid_over)
+        except HeirloomError:
+            return False
+        return True
 
     def _finish_timestamp(self) -> bool:
         """Bring timestamp.json and its twin together if a publisher was killed between the two; was it so?
@@ -154,7 +186,7 @@ class Store:
         candidates = {references.version_of(data): data for data in (unpacked, plain) if data is not None}
         newest = max(candidates, default=0)
         if newest:
-            self._place_timestamp(candidates[newest])
+            self._place_last({TIMESTAMP: candidates[newest]})
         return newest > 0
 
     def _sweep_metadata(self, live: References) -> None:
@@ -241,31 +273,31 @@ class Store:
         durable.place(path, data)
 
     def _place_metadata(self, metadata: Mapping[str, bytes]) -> None:
-        # Roots last: clients take a root as soon as it is there, and expect the timestamp to follow it.
-        for name in sorted(set(metadata) - {TIMESTAMP}, key=lambda name: role_of(name) == roles.ROOT):
-            data = metadata[name]
-            self._place_named(self.path / METADATA / name, data, twins.twin(data))
-        self._place_unversioned_root(metadata)
+        for name, data in metadata.items():
+            if not _is_last(name):
+                self._place_named(self.path / METADATA / name, data, twins.twin(data))
         self._sync(METADATA)
 
-    def _place_unversioned_root(self, metadata: Mapping[str, bytes]) -> None:
-        """root.json is for people and for tools that ask for it; clients go by the versioned names."""
-        versions = [split_version(name) or (0, "") for name in metadata if role_of(name) == roles.ROOT]
-        if versions:
-            data = metadata[file_name(roles.ROOT, max(versions)[0])]
-            path = self.path / METADATA / "root.json"
-            durable.place(durable.twin(path), twins.twin(data))
-            durable.place(path, data)
+    def _place_last(self, metadata: Mapping[str, bytes]) -> None:
+        """Roots, then the timestamp: clients take a root as soon as it is there, and expect the timestamp to follow.
 
-    def _place_timestamp(self, data: bytes) -> None:
-        path = self.path / METADATA / TIMESTAMP
-        durable.make_folder(path.parent)
-        # Both are written out before the first counts, so that a full disk changes nothing.
-        packed = durable.prepare(durable.twin(path), twins.twin(data))
-        plain = durable.prepare(path, data)
-        packed.replace(durable.twin(path))
-        plain.replace(path)
-        durable.sync_folder(path.parent)
+        All are written out before the first counts, so that a full disk changes nothing and the next publisher can
+        complete what was cut short.
+        """
+        folder = self.path / METADATA
+        durable.make_folder(folder)
+        found = {name: data for name, data in _with_unversioned_root(metadata) if self._read(name) != data}
+        timestamp = metadata[TIMESTAMP]
+        before = [(name, data) for name, data in found.items() if name != TIMESTAMP]
+        order = [file for name, data in (*before, (TIMESTAMP, timestamp)) for file in _twin_first(folder / name, data)]
+        prepared = [(durable.prepare(path, data), path) for path, data in order]
+        for temporary, path in prepared[:-2]:
+            temporary.replace(path)
+        if before:
+            durable.sync_folder(folder)
+        for temporary, path in prepared[-2:]:
+            temporary.replace(path)
+        durable.sync_folder(folder)
 
     def _sync(self, *folders: str) -> None:
         for folder in sorted({self.path / name for name in folders}):
@@ -274,6 +306,26 @@ class Store:
 
     def _read(self, name: str) -> bytes | None:
         return durable.read(self.path / METADATA / name)
+
+
+def _is_last(name: str) -> bool:
+    """Whether clients take the file as soon as it is there."""
+    return name == TIMESTAMP or (role_of(name) == roles.ROOT and split_version(name) is not None)
+
+
+def _with_unversioned_root(metadata: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """The roots in order, and root.json, for people and for tools that ask for it; clients go by the other names."""
+    versions = sorted(found[0] for name in metadata if (found := split_version(name)) and found[1] == roles.ROOT)
+    for version in versions:
+        yield file_name(roles.ROOT, version), metadata[file_name(roles.ROOT, version)]
+    newest = metadata[file_name(roles.ROOT, versions[-1])] if versions else metadata.get(_ROOT)
+    if newest is not None:
+        yield _ROOT, newest
+
+
+def _twin_first(path: Path, data: bytes) -> list[tuple[Path, bytes]]:
+    """A file and its compressed twin: where the file is, its twin is."""
+    return [(durable.twin(path), twins.twin(data)), (path, data)]
 
 
 def _inflate(packed: bytes) -> bytes | None:

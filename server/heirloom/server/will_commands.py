@@ -9,7 +9,7 @@ from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.groups import group
 from heirloom.cli.output import ask_secret, confirm, emit, note
 from heirloom.cli.project import Project
-from heirloom.signing.options import PassphraseFd
+from heirloom.signing.options import PassphraseFd, PinFd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +42,7 @@ def open_command(
     maker: Annotated[str | None, typer.Option(help="Who stands behind the product now.")] = None,
     contact: Annotated[str | None, typer.Option(help="For security matters, as in security@example.org.")] = None,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
 ) -> None:
     """Open the will: publish the successors' roots and sign everything anew, so that every device follows.
 
@@ -51,7 +52,7 @@ def open_command(
     from heirloom.signing.passphrases import Passphrases
     from heirloom.signing.will.opening import Answers
 
-    opening = Opening(Project.load(), Passphrases(passphrase_fd))
+    opening = Opening(Project.load(), Passphrases(passphrase_fd, pin_fd))
     if not opening.begun:
         if not (url and maker and contact):
             raise UsageError("the successors must say who they are", "give --url (twice), --maker and --contact")

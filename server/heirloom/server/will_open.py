@@ -103,6 +103,7 @@ class Opening:
         Raises:
             HeirloomError: It is damaged, or another root was published meanwhile.
         """
+        Store(self.project.repository).recover()  # a killed opening may have published half
         found = self._load()
         published, expected = self.repository.root().signed.version, found.will.signed.version - 1
         if published not in (expected, found.own.signed.version):

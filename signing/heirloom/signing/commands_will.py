@@ -8,7 +8,7 @@ import typer
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.output import confirm, emit, note
 from heirloom.cli.project import Project
-from heirloom.signing.options import PassphraseFd
+from heirloom.signing.options import PassphraseFd, PinFd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +39,7 @@ def write_command(
         typer.Option(metavar="FILE", help="Where the root waits for the next holder if too few keys are here."),
     ] = None,
     passphrase_fd: PassphraseFd = None,
+    pin_fd: PinFd = None,
 ) -> None:
     """Sign the hand-over to the successors ahead, seal it, and split the key of the seal among trustees."""
     from heirloom.signing import roles
@@ -58,7 +59,7 @@ def write_command(
     writing.check_shares_folder(project, shares)
     note("\n".join(_explain(repository.root().signed.version + 1, testament)))
     confirm("Sign this?")
-    signers = role_signers(project, roles.ROOT, Passphrases(passphrase_fd))
+    signers = role_signers(project, roles.ROOT, Passphrases(passphrase_fd, pin_fd))
     written = writing.write(project, repository, testament, signers, shares, utc_now(), draft)
     emit(written, lambda console: _show_written(console, written))
 

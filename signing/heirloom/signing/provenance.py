@@ -70,19 +70,42 @@ def keep(project: Project, release: BuiltRelease, folder: Path, board: Board) ->
         mpy=board.mpy,
         tools=tools(),
     )
-    sources, entry = (
-        source_path(project.state_dir, record),
-        record_path(project.state_dir, record.board, record.version),
-    )
+    _write(project, record, data)
+    return record
+
+
+def adopt(project: Project, record: Record, base: Path) -> None:
+    """Keep a record that was made elsewhere, and the source beside it if it is there and is what the record says.
+
+    Args:
+        project: Where to keep them.
+        record: Found below `base`.
+        base: Another project's state.
+
+    Raises:
+        HeirloomError: A file cannot be read or written.
+    """
+    try:
+        data: bytes | None = source_path(base, record).read_bytes()
+    except FileNotFoundError:
+        data = None
+    except OSError as exc:
+        raise os_error(exc, f"cannot read {source_path(base, record)}") from exc
+    same = data is not None and hashlib.sha256(data).hexdigest() == record.source
+    _write(project, record, data if same else None)
+
+
+def _write(project: Project, record: Record, data: bytes | None) -> None:
+    sources = source_path(project.state_dir, record)
+    entry = record_path(project.state_dir, record.board, record.version)
     try:
         sources.parent.mkdir(parents=True, exist_ok=True)
         entry.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise os_error(exc, f"cannot make a folder in {project.state_dir}") from exc
-    if not sources.exists():
+    if data is not None and not sources.exists():
         write_atomic(sources, data)
     write_atomic(entry, to_bytes(record))
-    return record
 
 
 def to_bytes(record: Record) -> bytes:

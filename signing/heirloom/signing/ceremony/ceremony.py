@@ -376,6 +376,8 @@ def _aborted(path: Path) -> str:
 def _signature(signer: Signer, metadata: AnyMetadata) -> str:
     try:
         signature: Signature = signer.sign(metadata.signed_bytes)
+    except HeirloomError:
+        raise  # a wrong or absent PIN: what to do is part of it
     except Exception as exc:  # tokens and services raise what they like
         raise HeirloomError(f"key {signer.public_key.keyid[:_ID_DIGITS]} did not sign: {exc}") from exc
     return signature.signature

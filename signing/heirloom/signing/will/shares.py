@@ -16,6 +16,7 @@ KEY_BYTES = 32
 # SLIP-39 numbers the members of a group with four bits.
 MAX_SHARES = 16
 _MAX_FILE_BYTES = 4096
+SUFFIX = ".share.txt"
 _WORDS_IN_A_LINE = 5
 
 
@@ -159,7 +160,7 @@ def write(folder: Path, texts: Mapping[str, str], remarks: Sequence[str]) -> lis
     try:
         folder.mkdir(mode=0o700, parents=True)
         return [
-            _write_one(folder / f"{name}.share.txt", words, [f"Trustee: {name}", *remarks])
+            _write_one(folder / f"{name}{SUFFIX}", words, [f"Trustee: {name}", *remarks])
             for name, words in texts.items()
         ]
     except FileExistsError as exc:

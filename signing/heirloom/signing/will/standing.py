@@ -75,7 +75,7 @@ def state(project: Project, repository: Repository | None = None, inventory: Pat
     """
     repository = repository or Repository(project.repository, KeyStore(project.keys_dir()).anchor())
     roots = roots_in(inventory) if inventory else None
-    paths = sorted((project.root / _FOLDER).glob(f"*{_SUFFIX}"), key=_version, reverse=True)
+    paths = sorted((project.root / _FOLDER).glob(f"[!.]*{_SUFFIX}"), key=_version, reverse=True)
     wills = [judge(project, repository, path, roots) for path in paths]
     version = repository.root().signed.version
     live = any(will.state == LIVE for will in wills)

@@ -22,7 +22,7 @@ from heirloom.signing.ceremony.holders import HOLDERS, material
 from heirloom.signing.metadata import SIGNED_AT, file_name, next_role, parse, sign, time_text, to_bytes
 from heirloom.signing.repository import Repository
 from heirloom.signing.will import shares
-from heirloom.signing.will.sealed import FORMAT, Header, digest, seal
+from heirloom.signing.will.sealed import FORMAT, Header, digest, read, seal
 from heirloom.signing.will.standing import place as place_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -148,12 +148,45 @@ def check_shares_folder(project: Project, folder: Path) -> None:
         HeirloomError: The folder exists, or lies in the project or in a git work tree.
     """
     resolved = folder.absolute().resolve()
-    if folder.exists():
+    if folder.exists() and not _is_unfinished(project, folder):
         raise HeirloomError(f"{folder} exists already", "name a new folder: shares are never overwritten")
     if resolved.is_relative_to(project.root.resolve()) or any((p / ".git").exists() for p in resolved.parents):
         raise HeirloomError(
             f"shares must not lie in a project or a git work tree: {folder}", "a stick that stays offline is good"
         )
+
+
+def _unfinished(place: Path) -> Path:
+    """Where a sealed will lies until its shares are written: it becomes the will by its last step, a rename."""
+    return place.with_name(f".new-{place.name}")
+
+
+def _is_unfinished(project: Project, folder: Path) -> bool:
+    """Whether the folder holds nothing but shares of a will that never came to be, because the program was killed."""
+    headers = [read(path).header for path in sorted(_unfinished(place_of(project, 0)).parent.glob(".new-*.will.json"))]
+    known = {f"{name}{shares.SUFFIX}": header.identifier for header in headers for name in header.trustees}
+    try:
+        return bool(known) and all(_is_share_of(path, known.get(path.name)) for path in folder.iterdir())
+    except OSError as exc:
+        raise os_error(exc, f"cannot read {folder}") from exc
+
+
+def _is_share_of(path: Path, identifier: int | None) -> bool:
+    if identifier is None:
+        return False
+    try:
+        return shares.read(path).identifier == identifier
+    except HeirloomError:
+        return True  # the one that was being written
+
+
+def _clear(folder: Path) -> None:
+    try:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    except OSError as exc:
+        raise os_error(exc, f"cannot remove {folder}") from exc
 
 
 def _drafted(draft: Path | None, current: Metadata[Root], testament: Testament) -> Metadata[Root] | None:
@@ -209,11 +242,14 @@ def _seal(
         f"One share of the will of {header.product} for root {header.version}, written {header.written}.",
         f"{header.needed} of {len(header.trustees)} open it together. Show it to nobody before then.",
     ]
-    files = shares.write(folder, dict(zip(testament.trustees, words, strict=True)), remarks)
     place = place_of(project, header.version)
+    if folder.exists():
+        _clear(folder)
     try:
         place.parent.mkdir(exist_ok=True)
+        write_atomic(_unfinished(place), sealed.to_bytes())
+        files = shares.write(folder, dict(zip(testament.trustees, words, strict=True)), remarks)
+        _unfinished(place).replace(place)
     except OSError as exc:
-        raise os_error(exc, f"cannot make {place.parent}") from exc
-    write_atomic(place, sealed.to_bytes())
+        raise os_error(exc, f"cannot write {place}") from exc
     return place, files
