@@ -145,6 +145,34 @@ def new_token(_softhsm: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], st
     return make
 
 
+@pytest.fixture
+def published_image() -> Callable[..., bytes]:
+    """Makes images of a whole ESP32 as MicroPython publishes them, without its code.
+
+    published_image(chip, content of the app, table=that of ESP32_GENERIC, flash_size=4 MB)
+    """
+    if find_spec("esptool") is None:
+        pytest.skip("no esptool: pip install 'heirloom-ota[flash]'")
+    from heirloom.boards.chips import CHIPS
+    from heirloom.boards.images import app, partitions
+
+    def make(
+        chip: str = "esp32",
+        content: bytes = b"",
+        table: partitions.PartitionTable | None = None,
+        flash_size: int = 4 << 20,
+    ) -> bytes:
+        table = table or partitions.PUBLISHED
+        base = CHIPS[chip].bootloader_offset or 0
+        bootloader = app.build(chip, b"bootloader", project="bootloader", flash_size=flash_size)
+        firmware = app.build(chip, content, version="v1.27.0", flash_size=flash_size)
+        place = table.factory or table.ota_slots[0]
+        flash = (b"\xff" * base + bootloader).ljust(partitions.OFFSET, b"\xff") + partitions.build(table)
+        return (flash.ljust(place.offset, b"\xff") + firmware)[base:]
+
+    return make
+
+
 def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     for name in [name for name in os.environ if name.startswith("HEIRLOOM_")]:
         patch.delenv(name)

@@ -80,9 +80,9 @@ def test_a_table_says_what_is_in_it() -> None:
     assert TABLE.labelled("no") is None
 
 
-def test_the_published_table_takes_no_firmware(factory_only: PartitionTable) -> None:
-    assert not factory_only.takes_firmware
-    assert partitions.parse(partitions.build(factory_only), 0x400000) == factory_only
+def test_the_published_table_takes_no_firmware() -> None:
+    assert not partitions.PUBLISHED.takes_firmware
+    assert partitions.parse(partitions.build(partitions.PUBLISHED), 0x400000) == partitions.PUBLISHED
 
 
 def test_every_bit_flip_is_refused() -> None:

@@ -9,7 +9,6 @@ import pytest
 from heirloom import boards
 from heirloom.boards.images import app, esp32, firmware, lfs, otadata, partitions
 from heirloom.boards.images.errors import ImageError
-from heirloom.boards.images.partitions import PartitionTable
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.cli.extras import missing
 from heirloom.cli.main import call
@@ -21,20 +20,20 @@ SLOT = 0x1B0000
 
 
 @pytest.mark.parametrize(("chip", "begins"), [("esp32", 0x1000), ("esp32c3", 0), ("esp32s3", 0)])
-def test_a_published_image_is_taken_apart(chip: str, begins: int, official, factory_only: PartitionTable) -> None:
-    published = official(chip, b"the app" * 99)
+def test_a_published_image_is_taken_apart(chip: str, begins: int, published_image) -> None:
+    published = published_image(chip, b"the app" * 99)
     for data in (published, b"\xff" * begins + published):
         parts = esp32.split(data, chip)
-        assert (parts.chip, parts.flash_size, parts.table) == (chip, 4 << 20, factory_only)
+        assert (parts.chip, parts.flash_size, parts.table) == (chip, 4 << 20, partitions.PUBLISHED)
         assert parts.app_image == app.read(parts.app, chip)
         assert (parts.app_image.project, parts.app_image.version) == ("micropython", "v1.27.0")
         assert app.read_slot(parts.bootloader, chip, bootloader=True).project == "bootloader"
 
 
 @pytest.mark.parametrize("name", ["ESP32_GENERIC", "ESP32_GENERIC_C3", "ESP32_GENERIC_S3"])
-def test_an_ota_layout_is_made_of_a_published_image(name: str, official) -> None:
+def test_an_ota_layout_is_made_of_a_published_image(name: str, published_image) -> None:
     board = boards.load(name)
-    parts = esp32.split(official(board.chip, b"app" * 5000, flash_size=board.flash.size))
+    parts = esp32.split(published_image(board.chip, b"app" * 5000, flash_size=board.flash.size))
     filesystem = lfs.build(board.flash, {"/main.py": b"print(1)\n"})
     flash = esp32.whole_flash(board, parts, filesystem=filesystem)
     assert len(flash) == board.flash.size
@@ -47,8 +46,8 @@ def test_an_ota_layout_is_made_of_a_published_image(name: str, official) -> None
     assert flash[slot.offset :].startswith(parts.app)
 
 
-def test_what_does_not_fit_together_is_not_laid_out(official) -> None:
-    parts = esp32.split(official("esp32"))
+def test_what_does_not_fit_together_is_not_laid_out(published_image) -> None:
+    parts = esp32.split(published_image("esp32"))
     with pytest.raises(ImageError, match=r"is for ESP32, and ESP32_GENERIC_C3 has ESP32C3"):
         esp32.whole_flash(boards.load("ESP32_GENERIC_C3"), parts)
     with pytest.raises(ImageError, match="has no partition table"):
@@ -59,8 +58,8 @@ def test_what_does_not_fit_together_is_not_laid_out(official) -> None:
         esp32.whole_flash(ESP32, parts, app_data=bytes(SLOT + 1))
 
 
-def test_a_damaged_part_is_named(official) -> None:
-    good = official("esp32c3", b"content")
+def test_a_damaged_part_is_named(published_image) -> None:
+    good = published_image("esp32c3", b"content")
     for offset, message in (
         (60, "checksum"),
         (0x8004, "partition table is damaged"),
@@ -111,14 +110,14 @@ def test_larger_than_a_slot_is_refused_even_by_force() -> None:
         firmware.check_update(ESP32, sized(SLOT + 16), force=True)
 
 
-def test_what_cannot_be_sent_over_the_air(official, factory_only: PartitionTable) -> None:
+def test_what_cannot_be_sent_over_the_air(published_image) -> None:
     image = app.build("esp32", b"x")
     with pytest.raises(ImageError, match="firmware of RPI_PICO_W is not replaced over the air"):
         firmware.check_update(boards.load("RPI_PICO_W"), image)
     with pytest.raises(ImageError, match="one app partition and no second slot"):
-        firmware.check_update(replace(ESP32, partitions=factory_only), image)
+        firmware.check_update(replace(ESP32, partitions=partitions.PUBLISHED), image)
     with pytest.raises(ImageError, match="image of a whole flash") as caught:
-        firmware.check_update(ESP32, official("esp32"))
+        firmware.check_update(ESP32, published_image("esp32"))
     assert "--app OUT" in caught.value.advice
     with pytest.raises(ImageError, match="is for ESP32, and the board has ESP32C3"):
         firmware.check_update(boards.load("ESP32_GENERIC_C3"), image)
@@ -158,7 +157,7 @@ def write(path: Path, data: bytes) -> str:
     return str(path)
 
 
-def test_the_command_shows_every_kind(tmp_path: Path, official) -> None:
+def test_the_command_shows_every_kind(tmp_path: Path, published_image) -> None:
     image = tmp_path / "image"
 
     def shown(data: bytes, *more: str) -> dict[str, object]:
@@ -170,7 +169,7 @@ def test_the_command_shows_every_kind(tmp_path: Path, official) -> None:
     assert shown(app.build("esp32", version="v1.27.0"), "--board", "ESP32_GENERIC")["version"] == "v1.27.0"
     assert shown(partitions.build(ESP32.partitions))["takes_firmware"] is True
     assert shown(partitions.build(ESP32.partitions), "--board", "ESP32_GENERIC")["kind"] == "partition table"
-    assert shown(official())["takes_firmware"] is False
+    assert shown(published_image())["takes_firmware"] is False
     assert shown(otadata.build(None, otadata.Entry.make(2, 0)))["active"] == 1
     filesystem = lfs.build(ESP32.flash, {"/main.py": b"12345"})
     assert shown(filesystem, "--board", "ESP32_GENERIC")["files"] == {"/main.py": 5}
@@ -182,8 +181,8 @@ def test_the_command_shows_every_kind(tmp_path: Path, official) -> None:
         shown(partitions.build(ESP32.partitions), "--board", "ESP32_GENERIC_S3")
 
 
-def test_the_command_cuts_the_app_out_and_lays_a_flash_out(tmp_path: Path, official) -> None:
-    published = write(tmp_path / "published.bin", official("esp32", b"hello"))
+def test_the_command_cuts_the_app_out_and_lays_a_flash_out(tmp_path: Path, published_image) -> None:
+    published = write(tmp_path / "published.bin", published_image("esp32", b"hello"))
     cut, whole = tmp_path / "cut.app-bin", tmp_path / "whole.bin"
     done = call(["board", "image", published, "--board", "ESP32_GENERIC", "--app", str(cut), "--flash", str(whole)])
     assert isinstance(done, dict)

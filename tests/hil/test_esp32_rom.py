@@ -1,4 +1,4 @@
-"""Unmodified esptool flashes simulated ESP32s over a socket: what it wrote is there and starts, after power cuts too."""
+"""Unmodified esptool flashes an ESP32 over a socket: what it wrote is there and starts, after power cuts, too."""
 
 import random
 import struct

@@ -9,6 +9,7 @@ from heirloom.cli.errors import UsageError
 from heirloom.cli.groups import group
 from heirloom.cli.output import confirm, emit, note, progress
 from heirloom.cli.project import Project
+from heirloom.hil import commands_flash
 from heirloom.hil.demo.command import demo
 from heirloom.hil.powercut.command import powercut_command
 from heirloom.signing.options import PassphraseFd
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     device.command("shell")(shell_command)
     device.command("status")(status_command)
     device.command("log")(log_command)
+    commands_flash.register(device)
     group(app, "hil", "The rig: prove on many devices what is promised.").command("powercut")(powercut_command)
     will = group(app, "will", "The will: the hand-over to successors, signed ahead and sealed.")
     will.command("rehearse")(rehearse_command)

@@ -14,7 +14,7 @@ from heirloom.hil.sim import DeviceTimeout, SimDevice
 from heirloom.hil.sim.device import LOG
 
 CONFIRMED = r"heirloom: release .* confirmed"
-_IDENTITY = "identity.json"
+IDENTITY = "identity.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # The client sets the path when it mounts a release; before that, the folder /heirloom hides the package heirloom.
 _PATH = """
@@ -179,7 +179,7 @@ def _read_root(path: Path, product: str) -> bytes:
 
 def _identity(device: SimDevice) -> Identity:
     """Its identity, made at the first provisioning and kept beside its flash."""
-    path = device.directory / _IDENTITY
+    path = device.directory / IDENTITY
     if path.exists():
         try:
             kept = json.loads(path.read_bytes())

@@ -120,6 +120,17 @@ class PartitionTable:
         return next((part for part in self.partitions if part.label == label), None)
 
 
+#: What MicroPython publishes for ESP32 boards with 4 MB: one app, and no way to replace it in the field.
+PUBLISHED = PartitionTable(
+    (
+        Partition("nvs", DATA, SUBTYPES[DATA]["nvs"], 0x9000, 0x6000),
+        Partition("phy_init", DATA, SUBTYPES[DATA]["phy"], 0xF000, 0x1000),
+        Partition("factory", APP, FACTORY, 0x10000, 0x1F0000),
+        Partition(FILESYSTEM, DATA, SUBTYPES[DATA]["fat"], 0x200000, 0x200000),
+    )
+)
+
+
 def check(partitions: Sequence[Partition], flash_size: int | None = None) -> PartitionTable:
     """The table of these partitions, if they fit together.
 

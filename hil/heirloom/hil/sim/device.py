@@ -4,7 +4,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -332,6 +333,17 @@ class SimDevice:
         self._lock.acquire()
         flash = NorFlash(self.directory / FLASH, cut_at)
         return DownloadMode(self.board.chip, bytes.fromhex(self.id), flash, self._lock.release)
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Nobody switches it on meanwhile.
+
+        Raises:
+            HeirloomError: It is on, here or in another process.
+        """
+        self._check_off()
+        with self._lock:
+            yield
 
     def _check_off(self) -> None:
         if self.power in (Power.ON, Power.ASLEEP):
