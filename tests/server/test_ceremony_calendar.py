@@ -105,3 +105,63 @@ def test_online_roles_cannot_be_renewed_by_people(project: Any, heirloom: Any) -
     ran = heirloom("ceremony", "start", "--renew", "timestamp")
     assert ran.code == 2
     assert "`heirloom renew`" in ran.err
+
+
+def test_after_each_new_root_it_insists_on_a_new_will(project: Any, heirloom: Any, at: Any, tmp_path: Any) -> None:
+    assert heirloom("status", "--json").json["will"] is None
+    KeyStore(tmp_path / "eva").create("eva", PASSPHRASE)
+    people = [
+        "--successor",
+        f"eva={tmp_path}/eva/eva.pub.json",
+        "--trustee",
+        "ada",
+        "--trustee",
+        "ben",
+        "--needed",
+        "2",
+    ]
+
+    def write(stick: str) -> None:
+        ran = heirloom("will", "write", *people, "--shares", tmp_path / stick, "--yes")
+        assert ran.code == 0, ran.err
+
+    write("first")
+    for root, stick in ((2, "second"), (3, "third")):
+        ran = heirloom("status", "--json")
+        assert (ran.code, ran.json["attention"]) == (0, [])
+        assert ran.json["will"]["state"] == "live"
+        assert ran.json["will"]["root"] == root
+        for words in (["start", "--renew", "root"], ["sign", "--yes"], ["finish"]):
+            assert heirloom("ceremony", *words).code == 0
+        ran = heirloom("status", "--json")
+        assert ran.code == 3
+        assert ran.json["will"]["state"] == "void"
+        (line,) = ran.json["attention"]
+        assert f"no will follows root {root}" in line
+        assert "`heirloom will write`" in line
+        assert "Will for root" in heirloom("status").out
+        write(stick)
+    assert heirloom("status").code == 0
+    # Other roles than root void nothing.
+    for words in (["start", "--renew", "targets"], ["sign", "--yes"], ["finish"]):
+        assert heirloom("ceremony", *words).code == 0
+    assert heirloom("status").code == 0
+
+
+def test_the_json_has_all_that_people_are_shown(project: Any, heirloom: Any, at: Any) -> None:
+    """What expires when, who signs, what with, what breaks for whom: for monitoring, without reading prose."""
+    at(320)
+    ran = heirloom("status", "--json")
+    assert ran.code == 3
+    assert set(ran.json) == {"product", "urls", "roles", "boards", "ceremonies", "will", "attention"}
+    for found in ran.json["roles"]:
+        assert set(found) == {
+            "role", "version", "expires", "state", "threshold", "keys_here", "renew", "holders", "command", "boards",
+            "breaks",
+        }  # fmt: skip
+        assert found["state"] in ("ok", "soon", "expired")
+        assert found["holders"]
+        assert found["command"]
+        named = [line for line in ran.json["attention"] if line.startswith(f"{found['role']} ")]
+        assert len(named) == (found["state"] != "ok")
+        assert all(found["breaks"] in line and found["command"] in line for line in named)

@@ -82,6 +82,8 @@ def status(console: "Console", found: "Status") -> None:
     for one in found.ceremonies:
         waiting = f"waits for {', '.join(one.waiting)}" if one.waiting else "complete: `heirloom ceremony finish`"
         console.print(f"\nCeremony {one.ceremony}: {one.problem or waiting}", markup=False, soft_wrap=True)
+    if found.will is not None:
+        console.print(f"\nWill for root {found.will.root}: {found.will.state}, {found.will.reason}", markup=False)
     for line in found.attention:
         console.print(f"\n[yellow]attention[/] {escape(line)}")
 

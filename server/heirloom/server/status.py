@@ -68,11 +68,27 @@ class BoardStatus:
 
 
 @dataclass(frozen=True)
+class WillStatus:
+    """The newest will.
+
+    Attributes:
+        root: Version of the root in it.
+        state: "live", "void", "opened" or "foreign".
+        reason: Why, in one sentence.
+    """
+
+    root: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of a repository.
 
     Attributes:
         ceremonies: Those that wait.
+        will: The newest will; None if there never was one.
         attention: One sentence for each thing that a person should look at.
     """
 
@@ -81,6 +97,7 @@ class Status:
     roles: list[RoleStatus]
     boards: list[BoardStatus]
     ceremonies: list[OpenCeremony]
+    will: WillStatus | None
     attention: list[str]
 
 
@@ -95,6 +112,8 @@ def read(project: Project, now: datetime) -> Status:
     names = [roles.ROOT, roles.TARGETS, *verify.delegated_roles(repository.targets()), roles.SNAPSHOT, roles.TIMESTAMP]
     found = [_role(project, store, repository, name, now) for name in names]
     waiting = calendar.ceremonies(project, repository)
+    wills = will.state(project, repository)
+    newest = wills.live or next(iter(wills.wills), None)
     urls = [str(url) for url in repository.root().signed.unrecognized_fields.get(URLS, [])]
     return Status(
         product=project.product.name,
@@ -102,11 +121,13 @@ def read(project: Project, now: datetime) -> Status:
         roles=found,
         boards=[_board(repository, board) for board in repository.boards()],
         ceremonies=waiting,
+        will=WillStatus(newest.header.version, newest.state, newest.reason) if newest else None,
         attention=[
             *_expiring(found),
             *_few_places(urls),
             *calendar.stuck(waiting),
-            *_will(project, repository),
+            # A new root voids the will; whoever wrote one wants another then.
+            *([wills.attention] if wills.attention else []),
             *_archives(repository, now),
         ],
     )
@@ -206,9 +227,3 @@ def _few_places(urls: list[str]) -> list[str]:
         named = ", ".join(urls) or "none"
         return [f"the places that devices know would all go away together ({named}): sign a root that names others too"]
     return []
-
-
-def _will(project: Project, repository: Repository) -> list[str]:
-    """A new root voids the will; whoever wrote one wants another then."""
-    attention = will.state(project, repository).attention
-    return [attention] if attention else []
