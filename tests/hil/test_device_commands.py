@@ -123,7 +123,7 @@ def accept_stale():
 def test_boot_can_say_the_owners_word_first(project: Project) -> None:
     with create(project, "kitchen", None, {}, "board") as device:
         files = {
-            "/lib/heirloom/device/presence.py": PRESENCE,
+            "/lib/heirloom/device/owner.py": PRESENCE,
             "/main.py": "import os\nprint('said' in os.listdir('/') and 'the owner is here' or 'nobody is here')\n",
         }
         device.write_filesystem(lfs.build(device.board.flash, {path: text.encode() for path, text in files.items()}))

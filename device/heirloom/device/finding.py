@@ -4,6 +4,7 @@ Loads the verification core; the caller drops it again (heirloom_boot.forget) be
 """
 
 import heirloom_boot
+from micropython import const
 
 from heirloom.device.clock import from_http, now
 from heirloom.device.errors import E_MIX, E_NETWORK, E_NOT_FOUND, E_REQUIRES, UpdateError
@@ -12,7 +13,7 @@ from heirloom.device.roles import seconds
 from heirloom.device.store import FlashStore, FlashTables
 from heirloom.device.tuf import Client
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

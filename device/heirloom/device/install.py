@@ -3,12 +3,13 @@
 import os
 
 import heirloom_boot
+from micropython import const
 
 from heirloom.device import blobs
 from heirloom.device.errors import E_HASH, E_SPACE, E_TRIAL, UpdateError
 from heirloom.device.store import flash_error, remove
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable
 

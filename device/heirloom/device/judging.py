@@ -6,12 +6,13 @@ import json
 import time
 
 import heirloom_boot
+from micropython import const
 
 from heirloom.device.clock import now
 from heirloom.device.errors import E_HASH, E_OWNER, E_REQUIRES, E_TRIAL, UpdateError
 from heirloom.device.store import read, write_atomic
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional, Union
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from heirloom.device.places import Places
 
 _STAGING = "/heirloom/slots/staging.cbor"
-_STEADY_MS = 600_000
+_STEADY_MS = const(600_000)
 
 
 class Release:

@@ -3,15 +3,16 @@
 import time
 
 import heirloom_boot
+from micropython import const
 
 from heirloom.device.errors import E_NETWORK, UpdateError
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Iterator
 
 WAIT_S = 20
-_STEP_MS = 200
+_STEP_MS = const(200)
 
 
 def connecting() -> "Iterator[int]":

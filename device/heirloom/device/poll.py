@@ -13,15 +13,16 @@ import time
 
 import heirloom_boot
 import machine
+from micropython import const
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-_AFTER_S = 5
-_EVERY_S = 3600
-_RETRY_S = 15
-_PATIENCE_S = 10
+_AFTER_S = const(5)
+_EVERY_S = const(3600)
+_RETRY_S = const(15)
+_PATIENCE_S = const(10)
 UNCHANGED = 304
 CHANGED = 200
 _YEAR_2000 = 946684800

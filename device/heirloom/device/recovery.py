@@ -4,12 +4,13 @@ import json
 
 import heirloom_boot
 import machine
+from micropython import const
 
 from heirloom.device.blobs import Blobs, load, path_of
 from heirloom.device.errors import UpdateError
 from heirloom.device.store import TRUST, remove
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -4,14 +4,15 @@ import time
 
 import heirloom_boot
 import machine
+from micropython import const
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-_ALIVE_S = 30
-_FIRST_WAIT_S = 5
-_LONGEST_WAIT_S = 600
+_ALIVE_S = const(30)
+_FIRST_WAIT_S = const(5)
+_LONGEST_WAIT_S = const(600)
 
 
 def before(abnormal: bool, done: int) -> None:

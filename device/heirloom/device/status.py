@@ -4,13 +4,14 @@ import os
 
 import heirloom_boot
 import machine
+from micropython import const
 
-from heirloom.device import owner, presence
+from heirloom.device import owner
 from heirloom.device.blobs import load
 from heirloom.device.errors import UpdateError
 from heirloom.device.store import read
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 
@@ -41,7 +42,7 @@ def report() -> "dict[str, Any]":
         "fetched": last.get("fetched"),
         "traceback": str(read("/heirloom/traceback"), "utf-8") or None,
         "owner": owner.load().as_dict(),
-        "accept_stale": presence.pending(),
+        "accept_stale": owner.stale_pending(),
         "free_blocks": os.statvfs("/")[3],
         "boots": state["n"],
         "reset_cause": machine.reset_cause(),

@@ -4,10 +4,11 @@ import hashlib
 import os
 
 import heirloom_boot
+from micropython import const
 
 from heirloom.device.errors import E_SPACE, E_STATE, UpdateError
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import IO, Callable, Optional
 
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
 TRUST = "/heirloom/trust/"
 _TABLES = TRUST + "tables/"
-_MAX_TABLES = 12  # 1.5 KiB each
-_NOTES_BYTES = 1024
-_ENOSPC = 28
+_MAX_TABLES = const(12)  # 1.5 KiB each
+_NOTES_BYTES = const(1024)
+_ENOSPC = const(28)
 
 
 def flash_error(error: OSError, what: str) -> UpdateError:

@@ -10,6 +10,7 @@ loaded by stage and dropped after it: the verified metadata (finding), the manif
 """
 
 import heirloom_boot
+from micropython import const
 
 from heirloom.device.errors import (
     E_HASH,
@@ -25,7 +26,7 @@ from heirloom.device.errors import (
 )
 from heirloom.device.http import Http
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], object]
     Consent = Callable[[Release], bool]
 
-_STEPS = 4
+_STEPS = const(4)
 # After these, the next poll makes a whole check again although the repository has not changed.
 _RETRIED = (E_HASH, E_LENGTH, E_NETWORK, E_NOT_FOUND, E_SPACE, E_STATE, E_TRIAL)
 # What stays loaded between two stages; everything else is dropped.
@@ -47,7 +48,7 @@ class Updater:
 
     progress(bytes so far, bytes in all) is called while blobs come; consent(release) is asked when the owner's
     switch is "ask". recovering: nothing runs, so the confirmed release may be installed again. looking: this one will
-    not install, so what the owner allowed once (presence.py) is left for the one that can.
+    not install, so what the owner allowed once (owner.accept_stale) is left for the one that can.
     """
 
     def __init__(
@@ -172,9 +173,12 @@ class Updater:
 
 
 def _take_stale() -> bool:
-    from heirloom.device import presence
+    from heirloom.device import owner
 
-    return presence.take()
+    taken = owner.take_stale()
+    del owner
+    heirloom_boot.forget(*_KEPT)
+    return taken
 
 
 def _quiet(_done: int, _total: int) -> None:

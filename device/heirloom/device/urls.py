@@ -1,8 +1,10 @@
 """URLs and TLS, for the two HTTP clients: the one that fetches and the one that only looks."""
 
+from micropython import const
+
 from heirloom.device.errors import E_NETWORK, UpdateError
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -27,8 +27,8 @@ from heirloom.device import status
 print(json.dumps(status.report()))
 """
 _ACCEPT_STALE = f"""{_PATH}
-from heirloom.device import presence
-presence.accept_stale()
+from heirloom.device import owner
+owner.accept_stale()
 """
 _LOG = """
 for half in ("/heirloom/log.old", "/heirloom/log"):

@@ -4,7 +4,7 @@ import os
 import prelude
 from prelude import power_cycle
 
-from heirloom.device import cbor, owner, presence
+from heirloom.device import cbor, owner
 from heirloom.device.errors import UpdateError
 
 _FILE = "/heirloom/owner.cbor"
@@ -77,22 +77,22 @@ def permissions_across_power_cuts():
     cut, given = 0, 0
     while True:
         prelude.flash.cut_at = -1
-        presence.take()
+        owner.take_stale()
         taken = False
         prelude.flash.cut_at = prelude.flash.operations + cut
         try:
-            presence.accept_stale()
-            taken = presence.take()
+            owner.accept_stale()
+            taken = owner.take_stale()
             done = prelude.flash.operations <= prelude.flash.cut_at
         except (OSError, prelude.PowerCut, UpdateError):
             done = False
         power_cycle()
-        if presence.pending():
+        if owner.stale_pending():
             given += 1
-        again = presence.take()
+        again = owner.take_stale()
         assert not (taken and again), cut
         power_cycle()
-        assert not presence.pending() and not presence.take(), cut
+        assert not owner.stale_pending() and not owner.take_stale(), cut
         if done:
             break
         cut += 1

@@ -36,7 +36,7 @@ def _step(step):
     elif name == "owner":
         boot.client("owner").change(**step[1])
     elif name == "accept_stale":
-        boot.client("presence").accept_stale()
+        boot.client("owner").accept_stale()
     else:
         return _update(name)
 

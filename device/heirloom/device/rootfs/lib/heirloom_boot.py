@@ -19,7 +19,9 @@ import json
 import os
 import sys
 
-TYPE_CHECKING = False
+from micropython import const
+
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 
@@ -29,19 +31,19 @@ TRIAL_BOOTS = 3
 TRIAL_POWER_LOSSES = 10
 ORDERLY, STARTED, HELD = 0, 1, 2  # the third number of a trial: only STARTED is charged at the next boot
 TRIED, CHECKED = 1, 2  # an update check was begun, and reached verified metadata
-_FAILED_KEPT = 4
+_FAILED_KEPT = const(4)
 _HOME = "/heirloom/"
 _STATE = _HOME + "state"
 _PATH = [".frozen", "/lib", ""]  # "" last: at the root, it would take the folder /heirloom for the package
-_STATE_BYTES = 256  # littlefs keeps a file so small beside its name, and saves it on a full disk
-_LOG_HALF_BYTES = 2048
-_TRACEBACK_BYTES = 1024
+_STATE_BYTES = const(256)  # littlefs keeps a file so small beside its name, and saves it on a full disk
+_LOG_HALF_BYTES = const(2048)
+_TRACEBACK_BYTES = const(1024)
 _TIDY_BYTES = 8192  # collecting so often keeps what lives together: a heap full of holes fails long before it is full
 # An RP2040 takes at most 8388. On an ESP32 looking up a name blocks even timers: about 7 s for each of up to three name
 # servers, perhaps twice. A network without an answer must not count as a fault of the release.
 _WATCHDOGS_MS = (60000, 8000)
 _CRASH_WAIT_S = 5
-_CRASH_WAIT_MAX_S = 300
+_CRASH_WAIT_MAX_S = const(300)
 
 
 def new_state() -> "State":
