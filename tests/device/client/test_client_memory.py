@@ -10,7 +10,7 @@ import pytest
 from client_world import BOARD, PRODUCT, Product
 from littlefs import LittleFS
 
-HEAP = "152k"
+HEAP = "136k"
 BLOCKS = 64
 
 
