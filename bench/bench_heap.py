@@ -1,7 +1,7 @@
 """Heap of the client by stage: loaded modules and what they hold, measured where most is loaded.
 
     bench/bench_heap.py           MicroPython's unix port (64 bits, objects of twice the size); about a minute
-    bench/bench_heap.py --board   also the image of the Pico W in the emulator (32 bits); about ten minutes more
+    bench/bench_heap.py --board   also the image of the Pico W in the emulator (32 bits); some minutes more
 
 The repository is as Heirloom publishes it (2 of 3 offline keys, ed25519), with a release of three files; files of flash
 take the place of the network. Figures are bytes above what was there before the chooser was loaded, after a collection.
@@ -103,6 +103,13 @@ urls = boot.client("urls")
 said("poll unchanged: what a look loads", used())
 """
 
+CHECK = """
+boot.save(boot.new_state())
+updater = boot.client("updater").Updater()
+updater._http = Http()
+updater.check()
+"""
+
 UPDATE = """
 boot.save(boot.new_state())
 updater = boot.client("updater").Updater()
@@ -121,13 +128,18 @@ said("names that never leave the heap, after all was dropped", used())
 """
 
 
-def flash(folder: Path, board: str, roots: int) -> Path:
-    """The file system of a provisioned device that has the repository on its own flash."""
+def product_of(folder: Path, roots: int) -> Product:
+    """A product with one release, signed now."""
+    made = Product(folder / f"repository-{roots}", roots=roots)
+    made.live(datetime.now(UTC).replace(microsecond=0))
+    made.release("1.0.0", 1)
+    return made
+
+
+def flash(folder: Path, board: str, product: Product, more: dict[str, bytes] | None = None) -> Path:
+    """The file system of a provisioned device that has the repository on its own flash. more: files by path."""
     carried = client_files(load(board), folder / "build")
     files = {name.lstrip("/"): data for name, data in carried.items() if name.startswith("/lib/")}
-    product = Product(folder / f"repository-{board}-{roots}", roots=roots)
-    product.live(datetime.now(UTC).replace(microsecond=0))
-    product.release("1.0.0", 1)
     names = [f"metadata/{path.name}" for path in product.repository.folder.iterdir()]
     for name in (*names, *(f"{name}.z" for name in names), *product.files):
         files[name] = product.find(name) or b""
@@ -137,7 +149,7 @@ def flash(folder: Path, board: str, roots: int) -> Path:
         "heirloom/trust/provisioned.json": product.provisioned,
     }
     files |= {"heirloom/slots/.keep": b"", "heirloom/blobs/.keep": b""}
-    return crypto.flash_image(files, folder / f"flash-{board}-{roots}")
+    return crypto.flash_image(files | (more or {}), folder / f"flash-{product.repository.folder.name}-{board}")
 
 
 def unix(image: Path, code: str, heap: str) -> str | None:
@@ -152,6 +164,21 @@ def unix(image: Path, code: str, heap: str) -> str | None:
     if done.returncode and "MemoryError" not in done.stdout + done.stderr:
         sys.exit(done.stdout + done.stderr)
     return None if done.returncode else done.stdout
+
+
+def files_under(top: str, image: Path) -> dict[str, bytes]:
+    """The files of a file system below a folder."""
+    from littlefs import LittleFS
+
+    fs = LittleFS(block_size=4096, block_count=crypto.FLASH_BLOCKS, mount=False)
+    fs.context.buffer[:] = image.read_bytes()
+    fs.mount()
+    found = {}
+    for folder, _, names in fs.walk(top):
+        for name in names:
+            with fs.open(f"{folder}/{name}", "rb") as file:
+                found[f"{folder}/{name}".lstrip("/")] = file.read()
+    return found
 
 
 def smallest(image: Path) -> int:
@@ -181,7 +208,7 @@ def show(title: str, figures: dict[str, int]) -> None:
 
 def on_unix(folder: Path) -> dict[str, int]:
     """The stages, with what is measured in 128 KiB or, when an update needs more, in what it needs."""
-    plain, long = (flash(folder, "SIM_RPI_PICO_W", roots) for roots in (1, ROOTS))
+    plain, long = (flash(folder, "SIM_RPI_PICO_W", product_of(folder, roots)) for roots in (1, ROOTS))
     needed = {"an update": smallest(plain), f"an update over {ROOTS} roots": smallest(long)}
     heap = f"{max(128, *needed.values())}k"
     figures = stages(lambda code: unix(plain, code, heap) or sys.exit("too little heap"))
@@ -190,7 +217,17 @@ def on_unix(folder: Path) -> dict[str, int]:
 
 
 def on_board(folder: Path) -> dict[str, int]:
-    image = flash(folder, "RPI_PICO_W", 1)
+    """The same on the board, which begins up to date: the emulator takes half a minute for a second.
+
+    Its check then verifies timestamp, snapshot, releases and channels.
+    """
+    product = product_of(folder / "board", 1)
+    begin = flash(folder, "SIM_RPI_PICO_W", product)
+    if unix(begin, CHECK, "400k") is None:
+        sys.exit("no memory on the host")
+    known = files_under("/heirloom/trust", begin.with_suffix(".run"))
+    product.repository.publish(f"releases-{BOARD}", f"channels-{BOARD}")
+    image = flash(folder, "RPI_PICO_W", product, known)
     crypto.ON_BOARD = ""
     return stages(lambda code: asyncio.run(crypto.run(image, COMMON + code)))
 

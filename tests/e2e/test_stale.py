@@ -1,5 +1,6 @@
 """A repository that nobody has kept for years: refused, until the owner stands beside the device and takes it, once."""
 
+import re
 from dataclasses import replace
 
 from e2e_world import CONFIRMED, NewUnit, World
@@ -27,6 +28,7 @@ def test_a_present_owner_updates_from_a_repository_that_has_expired(world: World
     unit.power_on()
     unit.wait_for(r"E_STALE: root has expired on [^\n]*the network's clock says 2038-01-01T00:00:00Z")
     unit.settle()
+    assert not re.search(r"^heirloom: (poll: )?E_", unit.sim.console(), re.MULTILINE), "a refusal is said once"
     assert unit.report()["active"]["version"] == "1.0.0"
 
     devices.accept_stale(unit.sim, 20)
