@@ -17,6 +17,8 @@ sys.path.insert(0, str(HERE.parent / "tests" / "device" / "core"))
 from test_tuf_differential import CHAPTERS, COMPARED, Explained, Story  # noqa: E402 - found by the line above
 from tuf_memory import fast_signatures  # noqa: E402
 
+EVERY = 10  # stories between two signs of life
+
 
 def tell(seed: int) -> str:
     """One story; what went wrong in it, or nothing."""
@@ -40,6 +42,8 @@ def main() -> None:
         unexplained += bool(trouble)
         if trouble:
             print(trouble)
+        if not (seed - first + 1) % EVERY:
+            print(f"{seed - first + 1} stories: {COMPARED}", file=sys.stderr)
     figures = {"stories": count, "unexplained": unexplained, **COMPARED}
     print(json.dumps(figures, indent=2))
     (HERE / "out").mkdir(exist_ok=True)
