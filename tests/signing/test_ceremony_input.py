@@ -1,5 +1,6 @@
 """Ceremony folders as they should not be, signers who should not sign, and git carrying them about."""
 
+import hashlib
 import json
 import os
 import pty
@@ -22,7 +23,7 @@ from heirloom.signing.ceremony.ceremony import Ceremony, start
 from heirloom.signing.ceremony.proposal import identity
 from heirloom.signing.ceremony.wishes import NewKey, Wishes
 from heirloom.signing.keys import signer_of
-from heirloom.signing.metadata import utc_now
+from heirloom.signing.metadata import next_role, to_bytes, utc_now
 
 
 @pytest.fixture(autouse=True)
@@ -439,3 +440,47 @@ def test_a_signer_without_a_say(product: Product, begin: Begin, heirloom: Progra
     ran = heirloom("ceremony", "sign", "--yes")
     assert ran.code == 1
     assert "no key that counts in this ceremony" in ran.err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "1.nobody.json",
+        "1.releases-NOWHERE.json",
+        "1.releases-NOWHERE-archive-0.json",
+        f"1.releases-{BOARD}-archive-0.json",
+        f"2.channels-{BOARD}.json",
+        "2.snapshot.json",
+        "timestamp.json",
+        "../../2.targets.json",
+        "2..json",
+    ],
+)
+def test_a_document_of_a_role_that_no_ceremony_makes(
+    product: Product, begin: Begin, heirloom: Program, name: str
+) -> None:
+    """Every command that looks at the folder says what is wrong, and none of them breaks."""
+    folder = begin()
+    role = next_role(product.repository.role(f"releases-{BOARD}"), f"releases-{BOARD}", utc_now())
+    role.signed.version = 1
+    place = folder / "documents" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(to_bytes(role))
+    digest = hashlib.sha256(role.signed_bytes).hexdigest()
+    edit(folder / "proposal.json", lambda fields: fields["documents"].update({name: digest}))
+    short = identity((folder / "proposal.json").read_bytes())[:8]
+    folder = folder.rename(folder.with_name(f"{folder.name[:-9]}-{short}"))
+    for words in (
+        ["ceremony", "status", folder],
+        ["ceremony", "sign", folder, "--yes"],
+        ["ceremony", "finish", folder],
+    ):
+        ran = heirloom(*words)
+        assert ran.code == 1 or (words[1] == "status" and "PROBLEM" in ran.out), (words, ran)
+        assert "internal" not in ran.err
+        assert "Traceback" not in ran.err
+    for words in (["ceremony", "status"], ["status"]):
+        ran = heirloom(*words)
+        assert ran.code in (0, 3), ran.err
+    assert not list(folder.glob("signatures/*"))
+    assert not (product.project.repository / "metadata/2.root.json").exists()

@@ -204,7 +204,10 @@ def _succinct(releases: Metadata[Targets]) -> SuccinctRoles | None:
 
 
 def _holder(role: str, targets: Metadata[Targets]) -> DelegatedRole:
-    holder = targets.signed.get_delegated_role(role)
+    try:
+        holder = targets.signed.get_delegated_role(role)
+    except ValueError as exc:
+        raise HeirloomError(f"targets does not delegate to {role}", "it must, before anybody signs for it") from exc
     if not isinstance(holder, DelegatedRole):
         raise HeirloomError(f"targets delegates to {role} in a way that Heirloom does not know")
     return holder

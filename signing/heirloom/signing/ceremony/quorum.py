@@ -7,6 +7,7 @@ from securesystemslib.exceptions import UnverifiedSignatureError, VerificationEr
 from securesystemslib.signer import Key, Signature
 from tuf.api.metadata import Metadata, Root, Targets
 
+from heirloom.cli.errors import HeirloomError
 from heirloom.signing import roles
 from heirloom.signing.ceremony.base import Base
 from heirloom.signing.ceremony.holders import keys_of, material
@@ -78,11 +79,19 @@ def useful(base: Base, documents: _Documents, document: str) -> dict[str, Key]:
 def needs(
     base: Base, documents: _Documents, signatures: Mapping[str, Mapping[str, Signature]], names: Mapping[str, str]
 ) -> list[Need]:
-    """The thresholds of all documents, and how far they are reached."""
+    """The thresholds of all documents, and how far they are reached.
+
+    Raises:
+        HeirloomError: A document is of a role that is not there.
+    """
     found = []
     for document, metadata in documents.items():
         role = parse_file_name(document)[1]
         old, new = _delegators(base, documents, role)
+        if not keys_of(new, role):
+            raise HeirloomError(
+                f"{document} is of a role that nobody delegates to", "do not sign it; ask whoever started the ceremony"
+            )
         sides = [("holders", new)]
         if role == roles.ROOT:
             same = old.get_delegated_role(role) == new.get_delegated_role(role)
