@@ -67,6 +67,8 @@ class Store:
 
     def recover(self) -> bool:
         """Complete or sweep what a killed publisher left; was there something to complete?"""
+        if not (self.path / METADATA).is_dir():
+            return False
         with self.publishing() as completed:
             return completed
 
