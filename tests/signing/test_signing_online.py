@@ -13,7 +13,17 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from heirloom.cli.errors import HeirloomError, UsageError
 from heirloom.signing import channels, endorse, online, release, roles, verify
-from heirloom.signing.metadata import describe, file_name, first_role, next_role, sign, to_bytes, utc_now
+from heirloom.signing.metadata import (
+    SIGNED_AT,
+    describe,
+    file_name,
+    first_role,
+    next_role,
+    sign,
+    time_text,
+    to_bytes,
+    utc_now,
+)
 from heirloom.signing.repository import Repository
 
 RELEASES, CHANNELS = roles.board_roles(BOARD)
@@ -85,6 +95,19 @@ def test_without_changes_only_the_timestamp_is_new(product: Product) -> None:
     product.write(files)
     assert product.repository.timestamp().signed.version == 2
     product.repository.check(utc_now())
+
+
+def test_a_role_from_the_future_is_refused(product: Product) -> None:
+    """A thief of its keys, or a wrong clock: devices would believe the date."""
+    for hours, refused in ((23, False), (25, True)):
+        releases = following(product, RELEASES)
+        releases.signed.unrecognized_fields[SIGNED_AT] = time_text(utc_now() + timedelta(hours=hours))
+        changed = sealed(product, RELEASES, releases)
+        if refused:
+            with pytest.raises(HeirloomError, match="in the future"):
+                refresh(product, changed)
+        else:
+            refresh(product, changed)
 
 
 def test_a_snapshot_past_half_of_its_life_is_renewed(product: Product) -> None:

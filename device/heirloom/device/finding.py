@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from heirloom.device.http import Http
     from heirloom.device.target import Target
 
-    # path, length in bytes, SHA-256, custom values: a target without the classes of the core.
-    Found = tuple[str, int, bytes, dict[str, Any]]
+    # path, length in bytes, SHA-256, custom values: a target without the classes of the core; the epoch of the product.
+    Found = tuple[str, int, bytes, dict[str, Any], int]
 
 
 def places(http: "Http", owner: "dict[str, Any]", device: "dict[str, Any]") -> Places:
@@ -109,7 +109,8 @@ def _found(client: Client, board: "Any", channel: str, version: "Optional[str]")
             raise UpdateError(E_REQUIRES, f"the stepping stone {version} is not listed any more")
     else:
         target = _pointed(client, board, channel)
-    return target.path, target.length, target.sha256, target.custom
+    epoch = client.value("targets", "x-heirloom-epoch")
+    return target.path, target.length, target.sha256, target.custom, epoch if isinstance(epoch, int) else 0
 
 
 def _pointed(client: Client, board: str, channel: str) -> "Target":

@@ -55,6 +55,7 @@ def judge(
     if isinstance(epoch, int) and isinstance(sequence, int):
         ordering.check_order((epoch, sequence), str(found[3].get("version")), state, repairs)
     manifest = _manifest(found, places)
+    ordering.check_epoch(manifest.epoch, manifest.version, found[4])
     ordering.check_order(manifest.order, manifest.version, state, repairs)
     _ask_owner(manifest, owner, state)
     try:
@@ -77,7 +78,7 @@ def _manifest(found: "Found", places: "Places") -> "Manifest":
     """The manifest, verified and on flash; fetched unless it lies there from an install that was cut."""
     from heirloom.device.manifest import MAX_LENGTH, Manifest
 
-    path, length, sha256, _ = found
+    path, length, sha256 = found[:3]
     data = read(_STAGING)
     if hashlib.sha256(data).digest() != sha256:
         folder, _, name = path.rpartition("/")

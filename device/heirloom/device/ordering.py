@@ -3,7 +3,7 @@
 Orders are (epoch, sequence) and nothing else; versions are for people.
 """
 
-from heirloom.device.errors import E_FAILED, E_FLOOR, E_PRODUCT, E_REQUIRES, UpdateError
+from heirloom.device.errors import E_FAILED, E_FLOOR, E_MIX, E_PRODUCT, E_REQUIRES, UpdateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ def check_order(order: "Sequence[int]", version: str, state: "dict[str, Any]", r
         raise UpdateError(E_FLOOR, f"{text} does not order above the confirmed {state['o']}")
     if order in state["x"]:
         raise UpdateError(E_FAILED, f"{text} failed on this device before")
+
+
+def check_epoch(epoch: int, version: str, opened: int) -> None:
+    """Raise UpdateError when a release is of an epoch that the targets role has not opened.
+
+    Only its holders open one. So whatever a stolen releases key signed, an epoch more orders above it.
+    """
+    if epoch > opened:
+        raise UpdateError(E_MIX, f"release {version} is of epoch {epoch}, targets has opened {opened}")
 
 
 def check_manifest(manifest: "Manifest", product: str, board: str, state: "dict[str, Any]") -> None:

@@ -1,9 +1,10 @@
 """A lower bound of the time, for devices whose clock is missing, wrong or lied to (docs/adr/0006).
 
-Two parts, in unix seconds. The offline part is raised by the signing times of what offline keys signed: root,
-targets and the roles named releases-* that targets itself delegates to. The online part is raised by that of the
-timestamp, whose key lies on a server: so it counts only up to the expiry of the trusted root, and a root that
-changes the timestamp or snapshot keys discards it. No expiry date raises anything, and no clock.
+Two parts, in unix seconds. The offline part is raised by the signing times of root and targets. The online part is
+raised by those of the timestamp and of the roles named releases-* that targets itself delegates to: by keys that one
+person or one server holds. So it counts only up to the expiry of the trusted root, and a root that changes the
+timestamp or snapshot keys, without which none of it gets here, discards it (docs/adr/0009). No expiry date raises
+anything, and no clock.
 """
 
 
@@ -21,11 +22,11 @@ class TimeBound:
         """
         if signed_at > min(expires, root_expires):
             return
-        if role == "timestamp":
-            self.online = max(self.online, signed_at)
-        # Who delegated to releases-* matters: a thief of an online targets role can delegate to any name.
-        elif role in ("root", "targets") or (delegator == "targets" and role.startswith("releases-")):
+        if role in ("root", "targets"):
             self.offline = max(self.offline, signed_at)
+        # Who delegated to releases-* matters: a thief of an online targets role can delegate to any name.
+        elif role == "timestamp" or (delegator == "targets" and role.startswith("releases-")):
+            self.online = max(self.online, signed_at)
 
     def discard_online(self) -> None:
         """The timestamp or snapshot keys changed: what the old ones said of the time is worth nothing."""

@@ -6,7 +6,7 @@ keys' signatures, and every rule that a client would hold them against is checke
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
@@ -14,6 +14,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from heirloom.cli.errors import HeirloomError
 from heirloom.signing import bins, ci, roles, rules, verify
 from heirloom.signing.metadata import (
+    SIGNED_AT,
     describe,
     file_name,
     first_snapshot,
@@ -23,6 +24,7 @@ from heirloom.signing.metadata import (
     parse,
     parse_file_name,
     sign,
+    time_text,
     to_bytes,
 )
 from heirloom.signing.repository import Repository, epoch_of
@@ -31,6 +33,7 @@ Signers = Mapping[str, Sequence[Signer]]
 
 # A repository whose online roles have expired can still be renewed; one whose offline roles have, cannot.
 _OFFLINE = frozenset({roles.ROOT, roles.TARGETS})
+_CLOCKS = timedelta(days=1)  # how far the clocks of two machines may lie apart
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,18 @@ def _changed_role(
         raise HeirloomError(f"{name} says that it is version {metadata.signed.version}")
     verify.signed_by(metadata, role, delegator, name)
     verify.check_expiry(metadata, role, now)
+    _check_dated(metadata, name, now)
     return metadata
+
+
+def _check_dated(metadata: Metadata[Targets], name: str, now: datetime) -> None:
+    """Devices learn the time from it: a date from the future would make everything else stale to them."""
+    stated = metadata.signed.unrecognized_fields.get(SIGNED_AT)
+    if isinstance(stated, str) and stated > time_text(now + _CLOCKS):
+        raise HeirloomError(
+            f"{name} states {stated} as the time of its signing, which is in the future",
+            "set the clock where it is wrong, and sign again",
+        )
 
 
 def _next_snapshot(

@@ -6,7 +6,7 @@ import pytest
 
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
-from heirloom.device.ordering import check_manifest, check_order
+from heirloom.device.ordering import check_epoch, check_manifest, check_order
 
 STATE: dict[str, Any] = {"o": [1, 5], "l": [1, 3], "x": [[1, 7]]}
 
@@ -38,6 +38,13 @@ def test_order(order: tuple[int, int], repair: bool, code: str | None) -> None:
 def test_a_floor_above_the_confirmed_release_holds() -> None:
     with pytest.raises(UpdateError, match=r"E_FLOOR.*floor"):
         check_order((1, 6), "9", {"o": [1, 5], "l": [1, 8], "x": []}, True)
+
+
+def test_only_targets_opens_an_epoch() -> None:
+    check_epoch(1, "9", 1)
+    check_epoch(0, "9", 1)
+    with pytest.raises(UpdateError, match=r"E_MIX: release 9 is of epoch 2, targets has opened 1"):
+        check_epoch(2, "9", 1)
 
 
 def manifest(**more: Any) -> Manifest:

@@ -74,6 +74,23 @@ def test_offline_keys_raise_the_bound(device: Device, repository: Repository, ro
     device.resists("E_STALE", "timestamp", now=0)
 
 
+def test_what_a_thief_of_releases_keys_can_sign_ends_with_the_online_keys(
+    device: Device, repository: Repository
+) -> None:
+    """He needs timestamp and snapshot to get it here; a root that replaces them undoes it (docs/adr/0009)."""
+    late = NOW + timedelta(days=699)
+    stamp(repository, late, "releases-X")
+    repository.md["releases-X"].signed.expires = late + timedelta(days=1)
+    repository.publish("releases-X")
+    device.refresh(["find", "releases/X/1"], now=0)
+    repository.delegate("releases-X", ["releases/X/*"])
+    live(repository, NOW + timedelta(days=5))
+    device.resists("E_STALE", "timestamp", now=0)
+    repository.rotate("snapshot")
+    live(repository, NOW + timedelta(days=6))
+    device.refresh(["find", "releases/X/1"], now=0)
+
+
 def test_online_roles_do_not_raise_the_offline_part(device: Device, repository: Repository) -> None:
     """A thief of an online targets role may delegate to any name; that makes no offline key of it."""
     repository.delegate("releases-evil", ["channels/X/*"], by="channels-X")
@@ -188,6 +205,8 @@ def test_the_bound_by_itself() -> None:
     assert bound.lower(99) == 0
     bound.raise_by("targets", "root", 120, 200, 150)
     assert bound.lower(99) == 120
+    bound.raise_by("releases-X", "targets", 110, 200, 150)
+    assert (bound.offline, bound.online) == (120, 110)
     bound.discard_online()
     assert (bound.offline, bound.online) == (120, 0)
     for role, delegator in (("snapshot", "root"), ("channels-X", "targets"), ("releases-X", "channels-X")):
