@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench lint types walls wheel readme
+.PHONY: help demo test check bench lint types walls wheel readme stolen-keys
 
 # More arguments for the command behind a target: make test ARGS="-k tamper", make demo ARGS="--json"
 ARGS ?=
@@ -13,7 +13,7 @@ ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
 endif
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.ready ## The whole of Heirloom once, on a simulated device (about half a minute)
 	@$(BIN)/heirloom demo $(ARGS)
@@ -41,6 +41,9 @@ wheel: .venv/.ready ## Only the tests against the built wheel, in an environment
 
 bench: .venv/.ready ## Measure; results go to bench/out
 	@for program in $(wildcard bench/bench_*.py); do echo "== $$program"; $(BIN)/python $$program $(ARGS) || exit 1; done
+
+stolen-keys: .venv/.ready ## Run every theft of keys anew and write the table into docs/stolen-keys.md
+	@$(BIN)/python tests/e2e/stolen_page.py
 
 readme: .venv/.ready ## Bring the help blocks of the README up to date
 	@$(BIN)/python .ci/readme

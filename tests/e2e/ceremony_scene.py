@@ -133,12 +133,12 @@ class Scene:
             self.heirloom("ceremony", "sign", started["ceremony"], keys=keys)
         return self.heirloom("ceremony", "finish", started["ceremony"], keys=finisher)
 
-    def publish(self, version: str, keys: str = "keys") -> None:
+    def publish(self, version: str, keys: str = "keys", board: str = BOARD, channel: str = "stable") -> None:
         """A release, on the channel at once."""
         (self.directory / "weather/app/main.py").write_text(f"print({version!r})\n")
-        self.heirloom("release", "build", "--version", version, "--board", BOARD, keys=keys)
+        self.heirloom("release", "build", "--version", version, "--board", board, keys=keys)
         self.heirloom("release", "sign", version, keys=keys)
-        self.heirloom("release", "publish", version, "--channel", "stable", keys=keys)
+        self.heirloom("release", "publish", version, "--channel", channel, keys=keys)
 
     def reader(self, name: str) -> Reader:
         return Reader(self.directory / name, self.repository.path, self.first_root.read_bytes())
@@ -148,10 +148,10 @@ class Scene:
         return Scene(directory)
 
 
-def make_scene(directory: Path) -> Scene:
+def make_scene(directory: Path, product: str = "weather") -> Scene:
     """Found the product and publish 1.0.0. HEIRLOOM_PASSPHRASE is set, and key files are cheap."""
     os.environ["HEIRLOOM_KEYS"] = str(directory / "keys")
-    answers = founding.Answers("weather", {BOARD: "1.29", OTHER: "1.29"}, PLACES, contact="security@example.com")
+    answers = founding.Answers(product, {BOARD: "1.29", OTHER: "1.29"}, PLACES, contact="security@example.com")
     founding.found(directory / "weather", answers, PASSPHRASE, utc_now())
     scene = Scene(directory)
     (directory / "weather/app").mkdir()

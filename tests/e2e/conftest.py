@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from ceremony_scene import PASSPHRASE
 from e2e_world import NewUnit, World, copy_of, make_flashes, renew_offline_roles
+from stolen_world import Field, Robbed, make_robbed
 
 from heirloom.hil.demo.steps import HOST, Unit, Workshop, weather
 from heirloom.hil.demo.story import repaired
@@ -63,3 +65,21 @@ def new_unit(world: World, tmp_path: Path) -> Iterator[NewUnit]:
 
         yield make
     world.wire.attack = None
+
+
+@pytest.fixture(scope="session")
+def robbed(tmp_path_factory: pytest.TempPathFactory) -> Robbed:
+    """The product from which things are stolen, with its whole history. Not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyfile, "SCRYPT_N", 2)
+        patch.setenv("HEIRLOOM_PASSPHRASE", PASSPHRASE)
+        patch.setenv("HEIRLOOM_KEYS", "")
+        return make_robbed(tmp_path_factory.mktemp("robbed"))
+
+
+@pytest.fixture(scope="session")
+def field(micropython: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    """MicroPython with devices of that product."""
+    made = Field(micropython, tmp_path_factory.mktemp("field"))
+    yield made
+    made.close()
