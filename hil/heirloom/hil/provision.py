@@ -164,8 +164,10 @@ def _compile(board: Board, name: str, source: bytes, kept: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="heirloom-") as folder:
         path = Path(folder) / name
         path.write_bytes(source)
-        # Lines would be those of the bundle, which nobody has.
-        write_atomic(kept, Compiler(board).compile(path, f"heirloom/device/{name}", with_lines=False))
+        # Lines would be those of the bundle, which nobody has. In tracebacks it is called as it lies on the device: the
+        # interpreter has that name already, and each name it has to add stays in its heap.
+        on_device = f"{_CLIENT_FOLDER}/{path.stem}.mpy"
+        write_atomic(kept, Compiler(board).compile(path, on_device, with_lines=False))
 
 
 @cache
