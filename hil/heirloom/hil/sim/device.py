@@ -17,6 +17,7 @@ from heirloom.hil.sim import scripts, settings
 from heirloom.hil.sim.console import Console
 from heirloom.hil.sim.esp32.download import DownloadMode
 from heirloom.hil.sim.esp32.nor import NorFlash
+from heirloom.hil.sim.esp32.start import Started, start
 from heirloom.hil.sim.lock import DeviceLock
 from heirloom.hil.sim.page import ControlPage, Operation, Word
 from heirloom.hil.sim.ports import port
@@ -44,6 +45,15 @@ class FlashCounters:
     programmed_bytes: int
 
 
+_PARTITIONS_KIB = 7
+
+
+def _with_room_for_partitions(heap: str) -> str:
+    """The same heap for the board: `esp32`, which is C on a real one, takes some of it."""
+    number, unit = heap[:-1], heap[-1:]
+    return f"{int(number) + _PARTITIONS_KIB}k" if unit in ("k", "K") and number.isdigit() else heap
+
+
 class DeviceTimeout(HeirloomError):  # noqa: N818 - it is a statement about the device
     """The device did not do in time what was waited for."""
 
@@ -67,6 +77,7 @@ class SimDevice:
         self._lock = DeviceLock(self.directory, self.settings.name)
         self._console: Console | None = None
         self._supervisor: Supervisor | None = None
+        self._started: Started | None = None
 
     @classmethod
     def create(
@@ -365,14 +376,27 @@ class SimDevice:
             wanted = self.board.flash.size
             raise RigTrouble(f"{path} has {size} bytes; the flash of {self.board.name} has {wanted}")
 
+    def _bootload(self, cause: int) -> Started | None:
+        """The bootloader of an ESP32 runs at every start but a soft reset."""
+        if self.board.hardware.flashing != "esptool":
+            return None
+        if cause != port(self.board.chip, self.settings.clock).soft_reset:
+            self._started = start(self.directory / FLASH, self.board, self._page)
+        return self._started
+
     def _request(self, cause: int) -> dict[str, object]:
         """What the zygote needs for one boot."""
         layout, described = self.board.flash, self.settings
+        running = self._bootload(cause)
         config = {
             "chip": self.board.chip,
             "cause": cause,
             "id": described.id,
             "epoch": port(self.board.chip, described.clock).epoch,
+            "partitions": [(p.label, p.type, p.subtype, p.offset, p.size) for p in running.table] if running else [],
+            "running": running.running if running else None,
+            "chip_id": self.board.hardware.image_id,
+            "filesystem": layout.offset,
             "block_count": layout.block_count,
             "block_size": layout.block_size,
             "program_size": layout.program_size,
@@ -382,7 +406,7 @@ class SimDevice:
             "banner": f"MicroPython; {self.board.name} with {self.board.hardware.mcu}",
         }
         return {
-            "heap": described.heap,
+            "heap": _with_room_for_partitions(described.heap) if running else described.heap,
             "offset": layout.offset,
             "config": config,
         }

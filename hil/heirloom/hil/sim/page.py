@@ -68,7 +68,7 @@ class Operation:
     """One flash operation.
 
     Attributes:
-        address: In bytes from the start of the file system.
+        address: In bytes from the start of the file system; negative before it, in other partitions of an ESP32.
         data: What is programmed, at most a page; empty: the block there is erased.
     """
 
@@ -98,6 +98,18 @@ class ControlPage:
         self._memory = mmap.mmap(self.descriptor, SIZE_BYTES + limit)
         self[Word.TRACE_AT], self[Word.TRACE_END] = SIZE_BYTES, SIZE_BYTES + limit
 
+    def note(self, operation: Operation) -> None:
+        """Count, and record if that was asked for, an operation that the host carries out for the board."""
+        self[Word.OPERATIONS] += 1
+        self[Word.PROGRAMS if operation.data else Word.ERASES] += 1
+        self[Word.PROGRAMMED_BYTES] += len(operation.data)
+        if not self[Word.TRACE_END]:
+            return
+        at, count = self[Word.TRACE_AT], len(operation.data)
+        self[Word.TRACE_AT] = at + 8 + (count + 3 & ~3)
+        if self[Word.TRACE_AT] <= self[Word.TRACE_END]:
+            struct.pack_into(f"<iI{count}s", self._memory, at, operation.address, count, operation.data)
+
     def recorded(self) -> list[Operation]:
         """What was recorded.
 
@@ -109,7 +121,7 @@ class ControlPage:
             raise BufferError(f"{end - self[Word.TRACE_END]} bytes of flash operations did not fit")
         found = []
         while at < end:
-            address, count = struct.unpack_from("<II", self._memory, at)
+            address, count = struct.unpack_from("<iI", self._memory, at)
             found.append(Operation(address, bytes(self._memory[at + 8 : at + 8 + count])))
             at += 8 + (count + 3 & ~3)
         return found

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.hil.sim.console import Console
+from heirloom.hil.sim.esp32.start import NotStarted
 from heirloom.hil.sim.launcher import LAUNCHER, BoardProcess
 from heirloom.hil.sim.page import ControlPage, Exit, ReplMode, Word
 from heirloom.hil.sim.ports import Port
@@ -316,10 +317,16 @@ class Supervisor:
         self._page[Word.EXIT] = Exit.NONE
         self._input.clear()
         self._ended_in_cr = False
-        request = self._request(self._hardware_cause if cause is None else cause)
+        self.boots += 1
+        try:
+            request = self._request(self._hardware_cause if cause is None else cause)
+        except NotStarted as exc:
+            self._console.event(exc.message)
+            self._page[Word.CUT_AT] = 0 if exc.cut else self._page[Word.CUT_AT]
+            self.power = Power.CUT if exc.cut else Power.OFF
+            return
         self._process = LAUNCHER.boot(request, self._flash, self._page.descriptor, self._rom)
         self._selector.register(self._process.console, selectors.EVENT_READ)
-        self.boots += 1
 
     def _end_process(self) -> None:
         process, self._process = self._process, None

@@ -56,10 +56,14 @@ def stop():
 
 
 class Flash:
-    """Block device with MicroPython's extended protocol. Addresses in bytes from the start of the file system."""
+    """Block device with MicroPython's extended protocol. Addresses in bytes from the start of the file system.
 
-    def __init__(self, base, block_count, block_size, program_size):
+    `base` is the address of the file system, `origin` where this device begins, from there (a partition of an ESP32).
+    """
+
+    def __init__(self, base, block_count, block_size, program_size, origin=0):
         self.base = base
+        self.origin = origin
         self.block_count = block_count
         self.block_size = block_size
         self.program_size = program_size
@@ -71,7 +75,7 @@ class Flash:
         size = int(len(buffer))
         if start < 0 or start + size > int(self.size):
             return -_EINVAL
-        source = ptr8(int(self.base) + start)
+        source = ptr8(int(self.base) + int(self.origin) + start)
         target = ptr8(buffer)
         i = 0
         while i < size:
@@ -88,6 +92,7 @@ class Flash:
         unit = int(self.program_size)
         if start < 0 or start + size > int(self.size) or start % unit != 0 or size % unit != 0:
             return int(self._violation(start))
+        start += int(self.origin)
         source = int(ptr8(buffer))
         done = 0
         while done < size:
@@ -140,17 +145,19 @@ class Flash:
         size = int(self.block_size)
         if block < 0 or block >= int(self.block_count):
             return int(self._violation(block * size))
-        cells = ptr8(int(self.base) + block * size)
+        start = int(self.origin) + block * size
+        cells = ptr8(int(self.base) + start)
         page = ptr32(int(_page))
         if page[_TRACE_END]:
-            self._trace(block * size, 0, 0)
+            self._trace(start, 0, 0)
         limit = int(self._begin(size))
         i = 0
         while i < limit:
             cells[i] = 255
             i += 1
         page[_ERASES] = page[_ERASES] + 1
-        page[_BLOCK_ERASES + block] = page[_BLOCK_ERASES + block] + 1
+        if int(self.origin) == 0:
+            page[_BLOCK_ERASES + block] = page[_BLOCK_ERASES + block] + 1
         if page[_OPERATIONS] == page[_CUT_AT]:
             page[_EXIT] = _EXIT_POWER_CUT
             stop()

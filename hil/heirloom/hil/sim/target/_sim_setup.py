@@ -42,6 +42,13 @@ def mount(config):
     vfs.umount("/")
     flash = _sim_flash.Flash(config["flash"], config["block_count"], config["block_size"], config["program_size"])
     _mount_flash(flash, config)
+    if config["partitions"]:
+        import _sim_esp32  # only for a unit that was flashed
+
+        place = config["filesystem"]
+        chip_id = config["chip_id"]
+        _sim_esp32._configure(config["partitions"], config["running"], chip_id, config["flash"], place)
+        sys.modules["esp32"] = _sim_esp32
     if config["chip"] == "rp2040":
         _Rp2.flash = flash
         sys.modules["rp2"] = _Rp2
