@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.api.metadata import Metadata, MetaFile, TargetFile, Targets
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "device" / "conformance_support"))
@@ -123,7 +123,8 @@ class Product:
         for role, metadata in current.items():
             version = metadata.signed.version if roles.archived_below(role) else self.count + 1
             data = self._sign(role, roles.releases_role(BOARD) if role in changed else role, metadata, version)
-            snapshot.signed.meta[meta_name(role)] = describe(version, data)
+            bare = roles.archived_below(role) is not None
+            snapshot.signed.meta[meta_name(role)] = MetaFile(version) if bare else describe(version, data)
         described = self._sign(roles.SNAPSHOT, roles.SNAPSHOT, snapshot, self.count + 1)
         timestamp = next_role(repository.timestamp(), roles.TIMESTAMP, now)
         timestamp.signed.snapshot_meta = describe(self.count + 1, described)

@@ -248,3 +248,24 @@ def test_a_board_changes_hands(scene: Scene, _board_of_old: Board) -> None:  # n
     assert _board_of_old.stable() == ""
     assert scene.repository.role(f"releases-{OTHER}").signed.version == 1
     assert STABLE in scene.repository.role(f"channels-{BOARD}").signed.targets
+
+
+def test_a_board_follows_a_key_change_of_a_product_with_an_archive(
+    scene: Scene, micropython: Path, url: str, tmp_path: Path
+) -> None:
+    """It reads no bin; a new one that starts from the first root takes the same way, and a TUF client finds the old."""
+    old = Board(tmp_path / "old-board", url).provision(scene.first_root)
+    assert old.stable() == ""
+    for number in range(2, 7):
+        scene.publish(f"{number}.0.0")
+    role = f"releases-{BOARD}"
+    assert len(scene.repository.archive(BOARD)) == 16
+    assert old.stable() == ""
+    scene.new_key("new-releases")
+    scene.hold("--replace-key", f"{role}-1=new-releases")
+    scene.publish("7.0.0")
+    for board in (old, Board(tmp_path / "new-board", url).provision(scene.first_root)):
+        assert board.stable() == ""
+        assert not [path.name for path in board.folder.rglob("*") if "archive" in path.name]
+    assert b"7.0.0" in scene.reader("reader").stable()
+    assert b"1.0.0" in scene.reader("reader").stable(f"releases/{BOARD}/1.0.0.cbor")

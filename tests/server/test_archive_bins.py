@@ -204,7 +204,7 @@ def test_a_changed_bin_in_the_folder_is_noticed(archived: Project) -> None:
     version = Repository(archived.repository).snapshot().signed.meta[f"{name}.json"].version
     path = archived.repository / "metadata" / file_name(name, version)
     path.write_text(path.read_text().replace("1.0.0", "1.0.1"))
-    with pytest.raises(HeirloomError, match="is not the file that the signed metadata describes"):
+    with pytest.raises(HeirloomError, match="does not hold what its releases role says"):
         Repository(archived.repository).history(PICO)
 
 

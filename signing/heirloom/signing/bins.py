@@ -16,7 +16,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.signing import canonical, roles
-from heirloom.signing.metadata import advance, first_role, next_role, time_text
+from heirloom.signing.metadata import advance, first_role, next_role, parse, time_text
 
 # In a releases role: name of a bin to the SHA-256 of the canonical form of its `signed` part, hexadecimal.
 ARCHIVE = "x-heirloom-archive"
@@ -25,6 +25,7 @@ NAME = "x-heirloom-bin"
 # 16 bins: few enough for every snapshot, enough to rewrite only a sixteenth of the history at a time.
 BIT_LENGTH = 4
 
+_RESTORE = "restore the repository from a copy"
 # How a bin's file begins, written as we write metadata: its signatures, and when it expires.
 HEAD_BYTES = 16384
 _HEAD = re.compile(rb'\{"signatures":(\[[^\]]*\]),"signed":\{"_type":"targets","expires":"([0-9TZ:-]+)"')
@@ -162,7 +163,22 @@ def check_bin(name: str, metadata: Metadata[Targets], releases: Metadata[Targets
         HeirloomError: It is another content.
     """
     if recorded(releases).get(name) != said(metadata, data):
-        raise HeirloomError(f"{name} does not hold what its releases role says", "restore the repository from a copy")
+        raise HeirloomError(f"{name} does not hold what its releases role says", _RESTORE)
+
+
+def check_file(name: str, data: bytes, releases: Metadata[Targets]) -> None:
+    """As `check_bin`, for a file that was not parsed yet."""
+    cut = canonical.cut(data)
+    if cut is None or sha256(cut).hexdigest() != recorded(releases).get(name):
+        check_bin(name, parsed(name, data), releases)
+
+
+def parsed(name: str, data: bytes) -> Metadata[Targets]:
+    """A published bin; HeirloomError if it is damaged."""
+    try:
+        return parse(Targets, data, name)
+    except HeirloomError as exc:
+        raise HeirloomError(exc.message, _RESTORE) from exc
 
 
 def check_entries(

@@ -230,7 +230,10 @@ def _next_snapshot(
     # TUF 5.5.5: a role never leaves the snapshot, also not when targets stops delegating to it.
     for role, data in proposed.changed.items():
         metadata = proposed.targets if role == roles.TARGETS else proposed.delegated[role]
-        snapshot.signed.meta[meta_name(role)] = describe(metadata.signed.version, data)
+        # A bin's hash stands in its releases role: every device fetches the snapshot, so it is not said here again.
+        bare = roles.archived_below(role) is not None
+        version = metadata.signed.version
+        snapshot.signed.meta[meta_name(role)] = MetaFile(version) if bare else describe(version, data)
     return snapshot
 
 

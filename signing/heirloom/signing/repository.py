@@ -12,7 +12,7 @@ from heirloom.cli.files import os_error
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
 from heirloom.signing import bins, canonical, roles, verify
-from heirloom.signing.metadata import EPOCH, AnyMetadata, file_name, meta_name, parse, utc_now
+from heirloom.signing.metadata import EPOCH, AnyMetadata, file_name, meta_name, utc_now
 
 METADATA = "metadata"
 TARGETS = "targets"
@@ -248,14 +248,13 @@ class Repository:
             data = self.bin_bytes(board, name)
             if data is None:
                 return None
-            content, releases = parse(Targets, data, name), self.role(roles.releases_role(board))
-            bins.check_bin(name, content, releases, data)
+            content, releases = bins.parsed(name, data), self.role(roles.releases_role(board))
             verify.signed_by(content, name, releases, name, canonical.cut(data))
             self._bins[name] = content
         return self._bins[name]
 
     def bin_bytes(self, board: str, name: str) -> bytes | None:
-        """The file of a bin, as the snapshot describes it; None before there is an archive."""
+        """The file of a bin, which says what its releases role says; None before there is an archive."""
         meta = self.snapshot().signed.meta.get(meta_name(name))
         if meta is None or name not in bins.names(self.role(roles.releases_role(board))):
             return None
@@ -264,7 +263,7 @@ class Repository:
             data = self.read(file)
             if data is None:
                 raise HeirloomError(f"{file} is missing in the repository", "restore the repository from a copy")
-            verify.check_content(meta, data, file)
+            bins.check_file(name, data, self.role(roles.releases_role(board)))
             self._bin_files[name] = data
         return self._bin_files[name]
 
