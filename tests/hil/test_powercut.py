@@ -106,6 +106,7 @@ def made(micropython: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # quiet: half a minute
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.name)
 def test_no_device_is_lost(made: Scene, phase: Phase, tmp_path: Path) -> None:
     seed = secrets.randbits(31)
@@ -151,6 +152,7 @@ MUTANTS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # quiet: half a minute
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_mistake_of_the_client_is_found(
     mutant: str, made: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
