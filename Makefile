@@ -13,7 +13,7 @@ ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
 endif
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.ready ## The whole of Heirloom once, on a simulated device (about half a minute)
 	@$(BIN)/heirloom demo $(ARGS)
