@@ -1,7 +1,7 @@
 """One metadata file: checked, hashed in its canonical form and looked into, without ever being loaded whole.
 
-What is read from a document is what was hashed: both come out of the same scanner, and a value is parsed from
-its canonical bytes. Offsets and slices count bytes of the stream.
+What is read from a document is what was hashed: the scanner has accepted every byte of it, finds the places of its
+values, and gives the text of those in which escapes occur. Offsets and slices count bytes of the stream.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     Slice = tuple[int, int]
 
-MAX_UNORDERED = const(65_536)  # bytes of a document whose members are not in canonical order
 MAX_VALUE = const(16_384)  # bytes of a value that is loaded
 
 # Members of `signed` whose places are noted while it is hashed. A few words in one piece: small objects that live long
@@ -56,6 +55,7 @@ class Document:
     signed: "Slice"
     signatures: "Slice"
     digest: bytes
+    ordered = True  # as it lies in the file; else it was put in order in memory
 
     def __init__(self, name: str, stream: "Stream", length: int) -> None:
         """name: for error sentences. length: of the file in the stream, which may go on behind it."""
@@ -64,6 +64,12 @@ class Document:
         self._file = stream
         self._stream = stream  # the same, or what was put in order
         self._noted = array("I", [0] * (2 * len(_NOTED)))  # where each begins and ends
+
+    def again(self, stream: "Stream") -> "Document":
+        """The same document, checked already and found in order, in another stream of the same file."""
+        copy = Document(self.name, stream, self.length)
+        copy.signed, copy.signatures, copy.digest, copy._noted = self.signed, self.signatures, self.digest, self._noted
+        return copy
 
     def close(self) -> None:
         """Closes the stream."""
@@ -80,9 +86,7 @@ class Document:
         except Unordered:
             from heirloom.device.reorder import reordered
 
-            if self.length > MAX_UNORDERED:
-                sentence = f"{self.name} is not in canonical order and over {MAX_UNORDERED} bytes"
-                raise UpdateError(E_LIMIT, sentence) from None
+            self.ordered = False
             data = reordered(self.name, self._file, self.length)
             self._stream = io.BytesIO(data)
             self._check(len(data))
@@ -151,17 +155,22 @@ class Document:
         """Sends the canonical bytes of `signed` to update, piece by piece."""
         self._emit(self.signed, update)
 
-    def load(self, where: "Slice") -> object:
-        """The value in a slice: parsed from its canonical bytes. Raises UpdateError E_LIMIT beyond 16 KiB."""
+    def load(self, where: "Optional[Slice]") -> object:
+        """The value in a slice; None without one. Raises UpdateError E_LIMIT beyond 16 KiB."""
+        if not where:
+            return None
         if where[1] - where[0] > MAX_VALUE:
             raise UpdateError(E_LIMIT, f"{self.name} has a value over {MAX_VALUE} bytes")
-        canonical = bytearray()
-        self._emit(where, canonical.extend)
-        data = bytes(canonical)
-        # The canonical form escapes no control characters; MicroPython's parser takes all of them but NUL.
-        if 0 in data:
-            data = data.replace(b"\0", b"\\u0000")
-        return loads(data.decode())
+        data = bytearray(where[1] - where[0])
+        self._stream.seek(where[0])
+        self._stream.readinto(data)
+        text = data.decode()
+        if "\\" in text:  # what escapes stand for, only the scanner knows: parsers do not agree on surrogates
+            data = bytearray()
+            self._emit(where, data.extend)
+            # The canonical form escapes no control characters; MicroPython's parser takes all of them but NUL.
+            text = data.decode().replace("\0", "\\u0000")
+        return loads(text)
 
     def find(self, where: "Slice", *path: str) -> "Optional[Slice]":
         """The slice of the member that the names lead to, from the object in a slice; None when absent.
@@ -195,13 +204,11 @@ class Document:
 
     def value(self, *path: str) -> object:
         """The value of a member of `signed`, or None."""
-        found = self.field(*path)
-        return None if found is None else self.load(found)
+        return self.load(self.field(*path))
 
     def get(self, where: "Slice", name: str) -> object:
         """The value of a member of the object in a slice, or None."""
-        found = self.find(where, name)
-        return None if found is None else self.load(found)
+        return self.load(self.find(where, name))
 
     def members(self, where: "Slice") -> "Iterator[tuple[str, Slice]]":
         """Names and slices of the members of an object, in ascending order of their UTF-8.
@@ -239,12 +246,8 @@ class Document:
 
     def _scanner(self, where: "Slice", watch: int, bracket: int = 0) -> Scanner:
         """A scanner at the slice, which must begin with the bracket if one is given."""
-        if bracket:
-            first = bytearray(1)
-            self._stream.seek(where[0])
-            self._stream.readinto(first)
-            if first[0] != bracket:
-                raise self.malformed(f"has the wrong type of value (at byte {where[0]})")
         scanner = _scanners.pop() if _scanners else Scanner()
         scanner.start(self.name, self._stream, where[0], where[1], watch)
+        if bracket and scanner.peek() != bracket:
+            raise self.malformed(f"has the wrong type of value (at byte {where[0]})")
         return scanner

@@ -5,9 +5,12 @@ from heirloom.device.trust import TOP_LEVEL
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from typing import Optional
+
     from heirloom.device.canonical import Document, Slice
 
-    Child = tuple[str, Slice]  # name of the role, slice of the object with its keyids and threshold
+    # Name of the role, slices of the delegator's keys and of the object with its keyids and threshold.
+    Child = tuple[str, Optional[Slice], Slice]
 
 
 def children(document: "Document", path: str) -> "tuple[list[Child], bool]":
@@ -18,45 +21,36 @@ def children(document: "Document", path: str) -> "tuple[list[Child], bool]":
     delegations = document.field("delegations")
     if delegations is None:
         return [], False
-    roles = document.find(delegations, "roles")
-    bins = document.find(delegations, "succinct_roles")
+    parts = dict(document.members(delegations))
+    keys, roles, bins = parts.get("keys"), parts.get("roles"), parts.get("succinct_roles")
     if roles is None and bins is not None:
         from heirloom.device.hashbins import bin_of
 
-        return [(bin_of(document, bins, path), bins)], True
+        return [(bin_of(document, bins, path), keys, bins)], True
     if roles is None or bins is not None:
         raise document.malformed("must delegate either to roles or to hash bins")
     found: "list[Child]" = []
     seen: "set[str]" = set()
     for where in document.elements(roles):
-        name = _name(document, where)
+        parts = dict(document.members(where))
+        name = string(document, document.load(parts.get("name")))
+        if not name or name in TOP_LEVEL:
+            raise document.malformed("delegates to a role without a proper name")
         if name in seen:
             raise document.malformed(f"delegates to {name} twice")
         seen.add(name)
-        if _trusted(document, where, name, path):
-            found.append((name, where))
-            if _flag(document, where, name):
+        if _trusted(document, parts, name, path):
+            found.append((name, keys, where))
+            terminating = document.load(parts.get("terminating"))
+            if not isinstance(terminating, bool):
+                raise document.malformed(f"does not say whether {name} is terminating")
+            if terminating:
                 return found, True
     return found, False
 
 
-def _name(document: "Document", where: "Slice") -> str:
-    name = string(document, document.get(where, "name"))
-    if not name or name in TOP_LEVEL:
-        raise document.malformed("delegates to a role without a proper name")
-    return name
-
-
-def _flag(document: "Document", where: "Slice", name: str) -> bool:
-    value = document.get(where, "terminating")
-    if not isinstance(value, bool):
-        raise document.malformed(f"does not say whether {name} is terminating")
-    return value
-
-
-def _trusted(document: "Document", where: "Slice", name: str, path: str) -> bool:
-    patterns = document.find(where, "paths")
-    prefixes = document.find(where, "path_hash_prefixes")
+def _trusted(document: "Document", parts: "dict[str, Slice]", name: str, path: str) -> bool:
+    patterns, prefixes = parts.get("paths"), parts.get("path_hash_prefixes")
     if patterns is not None and prefixes is None:
         for pattern in document.elements(patterns):
             if covers(string(document, document.load(pattern)), path):

@@ -13,7 +13,6 @@ from array import array
 
 from heirloom.device import compat as micropython
 from heirloom.device.compat import const, ptr8, ptr32
-from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ MAX_DIGITS = const(18)
 _BUFFER = const(256)  # bytes of input
 _OUT = const(128)  # bytes of output
 _FULL = const(124)  # of them: one step emits at most three
-_MAX_NAMES = const(4096)  # bytes: names of the members on the way from the top to here
+MAX_NAMES = const(4096)  # bytes: names of the members on the way from the top to here
 
 # Events, first those for the caller of step().
 _GO = const(0)  # nothing: go on
@@ -36,26 +35,26 @@ BEGIN = const(3)  # a value begins at position()
 DONE = const(4)  # the whole slice was read
 _MORE = const(5)
 _FLUSH = const(6)
-_GROW = const(7)  # names need more room
+GROW = const(7)  # names need more room
 _ESCAPE = const(8)
 _HIGH = const(9)  # a byte above 0x7F in a string
 _WORD = const(10)  # true, false, null or a minus
-_BAD = const(11)
+BAD = const(11)
 _BAD_NUMBER = const(12)
 _BAD_DEPTH = const(13)
-_UNORDERED = const(14)
+UNORDERED = const(14)
 
 # Words of the state.
 _I = const(0)  # next byte of the input buffer
 _N = const(1)  # its length
 _J = const(2)  # next byte of the output buffer
-_STATE = const(3)
+STATE = const(3)
 _DEPTH = const(4)
 _AFTER = const(5)  # the state after a value in the innermost container
 _BASE = const(6)  # where in the buffer of names the last name in this object lies
-_LENGTH = const(7)  # and its length
-_P = const(8)  # length of the name being read
-_GREATER = const(9)  # whether it is known to come after the last one
+LENGTH = const(7)  # and its length
+P = const(8)  # length of the name being read
+GREATER = const(9)  # whether it is known to come after the last one
 _LAX = const(10)  # whether any order of names will do
 _DIGITS = const(11)
 _WATCH = const(12)  # END, KEY and BEGIN are reported where fewer containers than this are open
@@ -77,7 +76,7 @@ _COLON = const(7)
 _ZERO = const(8)  # no digit
 _NUMBER = const(9)  # perhaps more digits
 _STRING = const(10)
-_NAME_STRING = const(11)
+NAME_STRING = const(11)
 
 # What to do, by state (rows) and class of the byte (columns): `":,{}[]`, 0, 1 to 9, `-tfn`, `.eE`, white space, others.
 _COLUMNS = const(13)
@@ -115,8 +114,6 @@ for _at in range(0, len(_SPECIAL), 2):
 _CLASSES[0x31:0x3A] = b"\x08" * 9
 
 _WORDS = const((b"true", b"false", b"null"))
-# From _BAD on.
-_COMPLAINTS = const(("is not JSON", "has a number that is not an integer of at most 18 digits", "is nested too deep"))
 
 
 @micropython.viper
@@ -125,8 +122,8 @@ def _text(s: ptr32, src: ptr8, dst: ptr8, last: ptr8) -> int:
     classes = ptr8(_CLASSES)
     i = int(s[_I])
     j = int(s[_J])
-    p = int(s[_P])
-    named = int(s[_STATE]) - _STRING
+    p = int(s[P])
+    named = int(s[STATE]) - _STRING
     event = _GO
     while event == _GO:
         if i >= int(s[_N]):
@@ -142,15 +139,15 @@ def _text(s: ptr32, src: ptr8, dst: ptr8, last: ptr8) -> int:
         if event == _GO and named != 0:
             at = int(s[_BASE]) + p
             if at >= int(s[_ROOM]):
-                event = _GROW
+                event = GROW
                 break
-            if int(s[_GREATER]) == 0:
-                if p < int(s[_LENGTH]) and c <= int(last[at]):
+            if int(s[GREATER]) == 0:
+                if p < int(s[LENGTH]) and c <= int(last[at]):
                     if c < int(last[at]):
-                        event = _UNORDERED
+                        event = UNORDERED
                         break
                 else:
-                    s[_GREATER] = 1
+                    s[GREATER] = 1
             last[at] = c
             p += 1
         if int(s[_EMIT]) != 0:
@@ -159,7 +156,7 @@ def _text(s: ptr32, src: ptr8, dst: ptr8, last: ptr8) -> int:
         i += 1
     s[_I] = i
     s[_J] = j
-    s[_P] = p
+    s[P] = p
     return event
 
 
@@ -171,17 +168,17 @@ def _nest(s: ptr32, stack: ptr32, following: int) -> int:
         outer = int(stack[depth - 1])
         s[_DEPTH] = depth - 1
         s[_AFTER] = outer & 7
-        s[_LENGTH] = outer >> 3
+        s[LENGTH] = outer >> 3
         s[_BASE] = int(s[_BASE]) - (outer >> 3)
-        s[_GREATER] = s[_LAX]
+        s[GREATER] = s[_LAX]
         return _GO
     if depth == MAX_DEPTH:
         return _BAD_DEPTH
-    stack[depth] = (int(s[_LENGTH]) << 3) + int(s[_AFTER])
+    stack[depth] = (int(s[LENGTH]) << 3) + int(s[_AFTER])
     s[_DEPTH] = depth + 1
-    s[_BASE] = int(s[_BASE]) + int(s[_LENGTH])
-    s[_LENGTH] = 0
-    s[_GREATER] = 1  # than nothing
+    s[_BASE] = int(s[_BASE]) + int(s[LENGTH])
+    s[LENGTH] = 0
+    s[GREATER] = 1  # than nothing
     s[_AFTER] = _NEXT_VALUE + (following >> 1)
     return _GO
 
@@ -192,18 +189,18 @@ def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # 
     grammar = ptr8(_GRAMMAR)
     classes = ptr8(_CLASSES)
     while True:
-        state = int(s[_STATE])
+        state = int(s[STATE])
         watched = int(s[_DEPTH]) < int(s[_WATCH])
         if state >= _STRING:
             event = int(_text(s, src, dst, names))
             if event != END:
                 return event
-            if state == _NAME_STRING:
-                if int(s[_GREATER]) == 0:
-                    return _UNORDERED
-                s[_LENGTH] = s[_P]
-                s[_GREATER] = s[_LAX]
-                s[_STATE] = _COLON
+            if state == NAME_STRING:
+                if int(s[GREATER]) == 0:
+                    return UNORDERED
+                s[LENGTH] = s[P]
+                s[GREATER] = s[_LAX]
+                s[STATE] = _COLON
                 if watched:
                     return KEY
                 continue
@@ -230,9 +227,9 @@ def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # 
             if flags & int(s[_EMIT]):
                 dst[j] = c
                 s[_J] = j + 1
-            s[_P] = 0
+            s[P] = 0
             if action != _WHITE:
-                s[_STATE] = following
+                s[STATE] = following
             if flags & _COUNTS:
                 s[_DIGITS] = int(s[_DIGITS]) + 1
             if flags & (_OPENS | _CLOSES) and int(_nest(s, levels, following)) != _GO:
@@ -241,9 +238,12 @@ def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # 
                 continue
         if int(s[_DIGITS]) > MAX_DIGITS:
             return _BAD_NUMBER
-        s[_STATE] = s[_AFTER]
+        s[STATE] = s[_AFTER]
         if int(s[_DEPTH]) < int(s[_WATCH]):
             return END
+
+
+_NEW = array("i", [0] * _STATE_WORDS)
 
 
 class Unordered(Exception):
@@ -254,7 +254,7 @@ class Scanner:
     """Reads slices of a stream, one after the other. Its 0.7 KB of buffers are made once."""
 
     def __init__(self) -> None:
-        self._words = array("i", [0] * _STATE_WORDS)
+        self._words = array("i", _NEW)
         self._levels = array("i", [0] * MAX_DEPTH)
         self._in = bytearray(_BUFFER)
         self._out = bytearray(_OUT)
@@ -268,8 +268,7 @@ class Scanner:
         name: of the file, for error sentences.
         """
         words = self._words
-        for i in range(_STATE_WORDS):
-            words[i] = 0
+        words[:] = _NEW
         words[_WATCH] = watch
         words[_AFTER] = _FINISHED
         words[_TEXT] = 15
@@ -292,6 +291,11 @@ class Scanner:
         """Changes how many levels are reported."""
         self._words[_WATCH] = levels
 
+    def peek(self) -> int:
+        """The first byte, right after start()."""
+        self._fill()
+        return self._in[0]
+
     def position(self) -> int:
         """Offset in the stream of the next byte to be read."""
         return self._next - self._words[_N] + self._words[_I]
@@ -303,7 +307,7 @@ class Scanner:
     def key(self) -> bytes:
         """The name that the last KEY was about, unescaped, in UTF-8."""
         base = self._words[_BASE]
-        return bytes(self._names[base : base + self._words[_LENGTH]])
+        return bytes(self._names[base : base + self._words[LENGTH]])
 
     def step(self) -> int:
         """Reads on to the next KEY, BEGIN, END, or to DONE.
@@ -324,9 +328,9 @@ class Scanner:
         """Does what the viper functions leave to others."""
         if event == _FLUSH:
             self.flush()
-        elif event == _GROW:
-            if len(self._names) >= _MAX_NAMES:
-                raise UpdateError(E_LIMIT, f"{self.name} has names longer than {_MAX_NAMES} bytes in all")
+        elif event == GROW:
+            if len(self._names) >= MAX_NAMES:
+                self.refuse(GROW)
             self._names += bytearray(len(self._names))
             self._words[_ROOM] = len(self._names)
         elif event == _ESCAPE or event == _HIGH:
@@ -336,23 +340,19 @@ class Scanner:
         elif event > _WORD:
             self.refuse(event)
 
-    def refuse(self, event: int = _BAD) -> None:
+    def refuse(self, event: int = BAD) -> None:
         """Raises the error for what stands here."""
-        words = self._words
-        complaint = "has two members of one name"
-        if event != _UNORDERED:
-            complaint = _COMPLAINTS[event - _BAD]
-        elif words[_STATE] != _NAME_STRING or words[_P] != words[_LENGTH] or words[_GREATER]:
-            raise Unordered
-        raise UpdateError(E_FORMAT, f"{self.name} {complaint} (at byte {self.position()})")
+        from heirloom.device.jsontext import refuse
+
+        refuse(self, self._words, event)
 
     def _finish(self) -> int:
         words = self._words
-        if words[_STATE] in (_ZERO, _NUMBER) and not words[_DEPTH]:
+        if words[STATE] in (_ZERO, _NUMBER) and not words[_DEPTH]:
             self._ended()
             if words[_WATCH]:
                 return END
-        if words[_STATE] != _FINISHED:
+        if words[STATE] != _FINISHED:
             self.refuse()
         self.emit(None)
         return DONE
@@ -360,7 +360,7 @@ class Scanner:
     def _ended(self) -> None:
         if self._words[_DIGITS] > MAX_DIGITS:
             self.refuse(_BAD_NUMBER)
-        self._words[_STATE] = self._words[_AFTER]
+        self._words[STATE] = self._words[_AFTER]
 
     def _fill(self) -> bool:
         """Reads the next buffer. False at the end of the slice."""
@@ -423,7 +423,7 @@ class Scanner:
             if not 0x30 <= digit <= 0x39:
                 self.refuse(_BAD_NUMBER)
             self._put(b"0" if digit == 0x30 else bytes([first, digit]))  # "-0" is "0"
-            words[_STATE] = _ZERO if digit == 0x30 else _NUMBER
+            words[STATE] = _ZERO if digit == 0x30 else _NUMBER
             words[_DIGITS] = 1
             return False
         for word in _WORDS:
@@ -432,5 +432,5 @@ class Scanner:
                     if self.byte() != c:
                         self.refuse()
                 self._put(word)
-        words[_STATE] = words[_AFTER]
+        words[STATE] = words[_AFTER]
         return words[_DEPTH] < words[_WATCH]

@@ -1,11 +1,28 @@
-"""Escapes and characters above U+007F in JSON strings: rare in metadata, so loaded when the first one comes."""
+"""What is rare in metadata, so loaded when it comes: escapes and characters above U+007F in strings, and refusals."""
 
 from heirloom.device.compat import const
+from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
+from heirloom.device.jsonscan import (
+    BAD,
+    GREATER,
+    GROW,
+    LENGTH,
+    MAX_NAMES,
+    NAME_STRING,
+    STATE,
+    UNORDERED,
+    P,
+    Unordered,
+)
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from array import array
+
     from heirloom.device.jsonscan import Scanner
 
+# From BAD on.
+_COMPLAINTS = ("is not JSON", "has a number that is not an integer of at most 18 digits", "is nested too deep")
 _ESCAPES = b'""\\\\//b\bf\fn\nr\rt\t'
 
 
@@ -57,3 +74,15 @@ def utf8(scanner: "Scanner") -> bytes:
     if not 0xC0 <= lead < 0xF5 or not least <= point < 0x110000 or point >> 11 == 0x1B:
         scanner.refuse()
     return text
+
+
+def refuse(scanner: "Scanner", words: "array[int]", event: int) -> None:
+    """Raises the error for an event, in the state that the words say."""
+    if event == GROW:
+        raise UpdateError(E_LIMIT, f"{scanner.name} has names longer than {MAX_NAMES} bytes in all")
+    complaint = "has two members of one name"
+    if event != UNORDERED:
+        complaint = _COMPLAINTS[event - BAD]
+    elif words[STATE] != NAME_STRING or words[P] != words[LENGTH] or words[GREATER]:
+        raise Unordered
+    raise UpdateError(E_FORMAT, f"{scanner.name} {complaint} (at byte {scanner.position()})")

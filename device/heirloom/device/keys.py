@@ -118,7 +118,8 @@ class Delegation:
 
         Raises UpdateError E_FORMAT.
         """
-        key_ids = delegator.get(role, "keyids")
+        parts = dict(delegator.members(role))
+        key_ids = delegator.load(parts.get("keyids"))
         if not isinstance(key_ids, list) or len(set(map(str, key_ids))) != len(key_ids):
             raise delegator.malformed("has a role with repeated key ids, or without a list of them")
         if keys is None:
@@ -127,7 +128,7 @@ class Delegation:
         self.keys = keys
         self.key_ids: "list[str]" = list(map(str, key_ids))
         # A threshold of 0 would make everything signed (TUF 4.3).
-        self.threshold = natural(delegator.get(role, "threshold"), f"threshold of a role in {delegator.name}", 1)
+        self.threshold = natural(delegator.load(parts.get("threshold")), f"threshold of a role in {delegator.name}", 1)
 
     def key(self, key_id: str) -> "Optional[Key]":
         """The key with this id, or None when there is none that is usable."""
@@ -162,8 +163,8 @@ def _signatures(document: "Document", key_ids: "list[str]") -> "dict[str, Slice]
     seen: "set[str]" = set()
     found: "dict[str, Slice]" = {}
     for where in document.elements(document.signatures):
-        key_id = document.get(where, "keyid")
-        signature = document.find(where, "sig")
+        parts = dict(document.members(where))
+        key_id, signature = document.load(parts.get("keyid")), parts.get("sig")
         if not isinstance(key_id, str) or signature is None:
             raise document.malformed("has a malformed signature")
         if key_id in seen:

@@ -1,10 +1,11 @@
 """Puts a small document whose members are in another order into the order of the canonical form.
 
 The slow path: other publishers write such files, and they must get the same verdict. Memory grows with the
-document, so canonical.py bounds its length.
+document, so its length is bounded.
 """
 
 from heirloom.device.compat import const
+from heirloom.device.errors import E_LIMIT, UpdateError
 from heirloom.device.jsonscan import BEGIN, DONE, KEY, MAX_DEPTH, Scanner
 
 TYPE_CHECKING = const(0)
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
 
     Member = list[Any]  # name, and where in the output its value begins and ends
 
+MAX_UNORDERED = const(65_536)  # bytes of a document whose members are not in canonical order
+
 
 def reordered(name: str, stream: "Stream", length: int) -> bytes:
     """The canonical form of the document in the first length bytes of the stream.
 
-    A name that occurs twice stays twice, so that the next scan refuses it. Raises UpdateError as Scanner does.
+    A name that occurs twice stays twice, so that the next scan refuses it. Raises UpdateError as Scanner does, and
+    E_LIMIT for a document over 64 KiB.
     """
+    if length > MAX_UNORDERED:
+        raise UpdateError(E_LIMIT, f"{name} is not in canonical order and over {MAX_UNORDERED} bytes")
     scanner = Scanner()
     scanner.start(name, stream, 0, length, MAX_DEPTH + 1, ordered=False)
     out = bytearray()

@@ -1,7 +1,7 @@
 """Taking the next root of trust (TUF 5.3.4 to 5.3.8, 5.3.11). Rare, so loaded when there is one."""
 
 from heirloom.device.errors import E_ROLLBACK, UpdateError
-from heirloom.device.trust import Trust, by_root, root_header
+from heirloom.device.trust import Trust, by_root, root_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _verify(trust: Trust, document: "Document", version: int) -> None:
     # TUF 5.3.4: by the keys of the old root and by its own.
     trust.by_root("root").verify(document, "5.3.4", trust.tables)
     by_root(document, "root").verify(document, "5.3.4", trust.tables)
-    header = root_header(document)
+    header, _ = root_parts(document)
     # TUF 5.3.5: exactly the next, or roots in between could be skipped. 5.3.6: its expiry does not matter yet.
     if header.version != version:
         sentence = f"the root published as version {version} is version {header.version} (TUF 5.3.5)"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TRUST = "/heirloom/trust/"
 _TABLES = TRUST + "tables/"
+_CHUNK = const(256)
 _MAX_TABLES = const(12)  # 1.5 KiB each
 _NOTES_BYTES = const(1024)
 _ENOSPC = const(28)
@@ -157,15 +158,14 @@ class FlashTables:
             file = open(_TABLES + name, "rb")  # noqa: SIM115 - the table reads from it
         except OSError:
             return None
-        digest, chunk = hashlib.sha256(), bytearray(32)
+        digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
         left = file.seek(0, 2) - 32
         file.seek(0)
         while left > 0:
-            piece = memoryview(chunk)[: min(left, 32)]
+            piece = chunk[: min(left, _CHUNK)]
             left -= file.readinto(piece)
             digest.update(piece)
-        file.readinto(chunk)
-        if left < 0 or digest.digest() != chunk:
+        if left < 0 or file.read(32) != digest.digest():
             file.close()
             return None
         return FlashTable(file)

@@ -36,11 +36,13 @@ class Trust:
         self.notes = Notes(store)
         self.root: "Optional[Document]" = None  # open while in use
         self.consistent = True
+        self._delegations: "dict[str, Delegation]" = {}  # by the trusted root
+        self._known: "dict[str, Document]" = {}  # stored files that were read whole already, perhaps closed
         self.changed = False  # whether a file was stored since start
 
     def trust_root(self, document: Document) -> None:
         """Takes a verified root for the trusted one. Raises UpdateError E_FORMAT when its roles are not in order."""
-        header = root_header(document)
+        header, self._delegations = root_parts(document)
         self.close_root()
         self.root = document
         self.root_header = header
@@ -69,7 +71,7 @@ class Trust:
             document = None if stream is None else checked("root", stream)
             if document is not None and self._load(document):
                 return
-        raise UpdateError(E_STATE, "this device has no root of trust that is intact")
+        raise UpdateError(E_STATE, "no root of trust on this device is intact")
 
     def _load(self, document: Document) -> bool:
         try:
@@ -88,12 +90,21 @@ class Trust:
 
     def by_root(self, role: str) -> Delegation:
         """Who signs a top-level role by the trusted root."""
-        return by_root(self.trusted_root(), role)
+        self.trusted_root()
+        return self._delegations[role]
 
     def stored(self, role: str) -> "Optional[Document]":
         """The stored file of a role, read and in order but not verified; None when it is absent or damaged."""
         stream = self.store.open(file_name(role))
-        return None if stream is None else checked(role, stream)
+        if stream is None:
+            return None
+        known = self._known.get(role)
+        if known:
+            return known.again(stream)
+        document = checked(role, stream)
+        if document and document.ordered:
+            self._known[role] = document
+        return document
 
     def local(self, role: str, delegation: Delegation) -> "Optional[Document]":
         """The stored file of a role if it is signed as the delegation wants; else None."""
@@ -150,9 +161,10 @@ class Trust:
         role, digest = document.name, document.digest
         self.store.commit(file_name(role), download.temporary)
         self.changed = True
+        self._known.pop(role, None)
         kept = self.stored(role)
         if kept is None or kept.digest != digest:
-            raise UpdateError(E_STATE, f"{role} was written, but does not read back as it was")
+            raise UpdateError(E_STATE, f"{role} does not read back as it was written")
         self.notes.verified(kept, delegator or kept)
         return kept
 
@@ -190,17 +202,18 @@ def checked(role: str, stream: "Stream") -> "Optional[Document]":
     return document
 
 
-def root_header(document: Document) -> Header:
-    """The header of a root whose four roles are all in order. Raises UpdateError E_FORMAT."""
+def root_parts(document: Document) -> "tuple[Header, dict[str, Delegation]]":
+    """The header of a root, and who signs its four roles, all in order. Raises UpdateError E_FORMAT."""
     header = Header(document, "root")
     for role, _ in document.members(required(document, "roles")):
         if role not in TOP_LEVEL:
             raise document.malformed(f"names a role {role}")
+    delegations = {}
     for role in TOP_LEVEL:
-        by_root(document, role)
+        delegations[role] = by_root(document, role)
     if document.value("consistent_snapshot") not in (None, False, True):
         raise document.malformed("has a consistent_snapshot that is neither true nor false")
-    return header
+    return header, delegations
 
 
 def by_root(root: Document, role: str) -> Delegation:

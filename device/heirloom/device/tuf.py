@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from heirloom.device.protocols import Fetcher, Store, TableCache
     from heirloom.device.target import Target
 
-    Step = tuple[str, str, Optional[Slice]]  # role, delegator, slice of its delegation in the delegator
+    # Role, delegator, slices of its keys and of its delegation in the delegator (none in the root).
+    Step = tuple[str, str, Optional[Slice], Optional[Slice]]
 
 
 class Config:
@@ -87,14 +88,15 @@ class Client:
         Delegated roles come with find_target. Returns whether a file changed. Each file is stored as soon as it is
         verified, so a cut costs only the rest.
         """
-        self.close()
+        self._close_snapshot()
         self._trust.changed = False
         try:
-            self._trust.load_root()
+            if self._trust.root is None:
+                self._trust.load_root()
             self._update_root()
             self._timestamp = timestamp = self._update_timestamp()
             self._snapshot = self._current("snapshot", timestamp.snapshot, self._trust.by_root("snapshot"))
-            self._visit("targets", "root", None, {}).close()
+            self._visit("targets", "root", None, None, {}).close()
         finally:
             self._trust.notes.save()
         return self._trust.changed
@@ -124,24 +126,24 @@ class Client:
         from heirloom.device.target import find
 
         seen: "dict[str, bytes]" = {}
-        steps: "list[Step]" = [("targets", "root", None)]
+        steps: "list[Step]" = [("targets", "root", None, None)]
         try:
             while steps:
-                role, delegator, where = steps.pop()
+                role, delegator, keys, where = steps.pop()
                 if role in seen:  # TUF 5.6.7.1: cycles end here
                     continue
                 if len(seen) > self._trust.config.max_delegations:
                     raise UpdateError(
                         E_LIMIT, f"{path} is delegated over more than {len(seen) - 1} roles (TUF 5.6.7.1)"
                     )
-                document = self._visit(role, delegator, where, seen)
+                document = self._visit(role, delegator, keys, where, seen)
                 found = find(document, path)
                 if found is None:
                     following, terminating = children(document, path)
                     if terminating:  # TUF 5.6.7.2.1
                         steps = []
-                    for name, slice_ in reversed(following):
-                        steps.append((name, role, slice_))
+                    for name, keys, where in reversed(following):
+                        steps.append((name, role, keys, where))
                 document.close()
                 if found is not None:
                     return found
@@ -185,6 +187,9 @@ class Client:
     def close(self) -> None:
         """Closes the files that are open."""
         self._trust.close_root()
+        self._close_snapshot()
+
+    def _close_snapshot(self) -> None:
         if self._snapshot:
             self._snapshot.close()
         self._snapshot = None
@@ -312,10 +317,12 @@ class Client:
             finally:
                 old.close()
 
-    def _visit(self, role: str, delegator: str, where: "Optional[Slice]", seen: "dict[str, bytes]") -> Document:
+    def _visit(
+        self, role: str, delegator: str, keys: "Optional[Slice]", where: "Optional[Slice]", seen: "dict[str, bytes]"
+    ) -> Document:
         """Opens a targets role, verified for this delegator (TUF 5.6.1 to 5.6.6); takes down its digest in seen.
 
-        where: slice of the delegation in the delegator; None for the root's.
+        keys, where: slices of the delegator's keys and of the delegation; where is None for the root's.
         """
         trust = self._trust
         meta = self._described(role)
@@ -326,7 +333,7 @@ class Client:
             if parent is None or parent.digest != seen[delegator]:
                 raise UpdateError(E_STATE, f"{delegator} changed on flash while it was in use")
             try:
-                document = self._current(role, meta, Delegation(parent, parent.field("delegations", "keys"), where))
+                document = self._current(role, meta, Delegation(parent, keys, where))
             finally:
                 parent.close()
         seen[role] = document.digest
@@ -335,7 +342,7 @@ class Client:
     def _described(self, role: str) -> MetaFile:
         """How the snapshot describes a role. Raises UpdateError E_MIX when it does not list it."""
         if self._snapshot is None:
-            raise UpdateError(E_STATE, "there is no trusted snapshot")
+            raise UpdateError(E_STATE, "no snapshot is trusted yet")
         where = self._snapshot.find(required(self._snapshot, "meta"), role + ".json")
         if where is None:
             raise UpdateError(E_MIX, f"{role} is delegated to, but the snapshot does not list it (TUF 5.6.1)")

@@ -145,29 +145,30 @@ def _compiled(board: Board, sources: Mapping[str, bytes], build_dir: Path) -> di
     tool = _tool_version()
     compiled = {}
     for name, source in sources.items():
-        key = hashlib.sha256(b"\0".join([source, name.encode(), board.arch.encode(), board.mpy.encode(), tool]))
         output = name.removesuffix(".py") + ".mpy"
+        # In tracebacks it is called as it lies on the device: the interpreter has that name already, and each name it
+        # has to add stays in its heap.
+        shown = f"{_CLIENT_FOLDER}/{output}"
+        key = hashlib.sha256(b"\0".join([source, shown.encode(), board.arch.encode(), board.mpy.encode(), tool]))
         kept = build_dir / f"{key.hexdigest()[:32]}.mpy"
         if kept.name not in _memory:
             if not kept.is_file():
-                _compile(board, name, source, kept)
+                _compile(board, shown, source, kept)
             _memory[kept.name] = kept.read_bytes()
         compiled[output] = _memory[kept.name]
     return compiled
 
 
-def _compile(board: Board, name: str, source: bytes, kept: Path) -> None:
+def _compile(board: Board, shown: str, source: bytes, kept: Path) -> None:
     from heirloom.cli.files import write_atomic
     from heirloom.signing.compiler import Compiler
 
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="heirloom-") as folder:
-        path = Path(folder) / name
+        path = Path(folder) / "module.py"
         path.write_bytes(source)
-        # Lines would be those of the bundle, which nobody has. In tracebacks it is called as it lies on the device: the
-        # interpreter has that name already, and each name it has to add stays in its heap.
-        on_device = f"{_CLIENT_FOLDER}/{path.stem}.mpy"
-        write_atomic(kept, Compiler(board).compile(path, on_device, with_lines=False))
+        # Lines would be those of the bundle, which nobody has.
+        write_atomic(kept, Compiler(board).compile(path, shown, with_lines=False))
 
 
 @cache

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
 from tuf_repository import Worker
 
-from heirloom.device.canonical import MAX_UNORDERED, Document
+from heirloom.device.canonical import Document
 from heirloom.device.errors import UpdateError
+from heirloom.device.reorder import MAX_UNORDERED
 
 EXAMPLES = int(os.environ.get("HEIRLOOM_EXAMPLES", "60"))
 
