@@ -14,7 +14,7 @@ from heirloom.device.jsonscan import BEGIN, DONE, KEY, Scanner, Unordered
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Iterator, Optional
+    from typing import Any, Iterator, Optional
 
     from heirloom.device.protocols import Stream, Update
 
@@ -65,8 +65,11 @@ class Document:
         self._stream = stream  # the same, or what was put in order
         self._noted = array("I", [0] * (2 * len(_NOTED)))  # where each begins and ends
 
-    def again(self, stream: "Stream") -> "Document":
-        """The same document, checked already and found in order, in another stream of the same file."""
+    def again(self, stream: "Any") -> "Document":
+        """The same document, checked already and found in order, in another stream of the same file.
+
+        stream: None for one that is only remembered.
+        """
         copy = Document(self.name, stream, self.length)
         copy.signed, copy.signatures, copy.digest, copy._noted = self.signed, self.signatures, self.digest, self._noted
         return copy

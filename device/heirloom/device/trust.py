@@ -37,7 +37,7 @@ class Trust:
         self.root: "Optional[Document]" = None  # open while in use
         self.consistent = True
         self._delegations: "dict[str, Delegation]" = {}  # by the trusted root
-        self._known: "dict[str, Document]" = {}  # stored files that were read whole already, perhaps closed
+        self._known: "dict[str, Document]" = {}  # what is known of stored files that were read whole already
         self.changed = False  # whether a file was stored since start
 
     def trust_root(self, document: Document) -> None:
@@ -103,7 +103,7 @@ class Trust:
             return known.again(stream)
         document = checked(role, stream)
         if document and document.ordered:
-            self._known[role] = document
+            self._known[role] = document.again(None)  # an open or closed file would hold 1 KB of buffer
         return document
 
     def local(self, role: str, delegation: Delegation) -> "Optional[Document]":
