@@ -96,6 +96,7 @@ class Sweep:
         seed: For which cuts, and which bits.
         jobs: Devices at a time.
         progress: Told what is being done, and how many cuts are judged.
+        enough: End after so many problems; 0: never.
     """
 
     scene: Scene
@@ -105,6 +106,7 @@ class Sweep:
     seed: int
     jobs: int
     progress: Callable[[str], object]
+    enough: int = 0
     result: Result = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +137,8 @@ class Sweep:
         seen: set[bytes] = set()
         first: list[Start] = []
         for child in self._cut(start, life, self.cuts):
+            if self._has_enough():
+                return
             tally.cuts += 1
             if child is not None and child.facts.digest not in seen:
                 seen.add(child.facts.digest)
@@ -152,11 +156,14 @@ class Sweep:
             for _ in self._live_all(grown, tally):
                 self.progress(f"{start.phase.name}: {tally.starts} starts, {tally.pairs} pairs")
 
+    def _has_enough(self) -> bool:
+        return bool(self.enough) and len(self.result.problems) >= self.enough
+
     def _live_all(self, starts: list[Start], tally: Tally) -> Iterator[tuple[Start, Life]]:
         """Start them, several at a time; yields those that reached their end, as they do."""
         with ThreadPoolExecutor(self.jobs) as pool:
             running: dict[Future[Life], Start] = {pool.submit(self._live, start): start for start in starts}
-            while running:
+            while running and not self._has_enough():
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     start, life = running.pop(future), future.result()
@@ -165,6 +172,8 @@ class Sweep:
                         yield start, life
                     else:
                         self._blame(start, f"it did not reach its end; its console ends\n{life.console[-6000:]}")
+            for future in running:
+                future.cancel()
 
     def _cut(self, start: Start, life: Life, number: int) -> Iterator[Start | None]:
         """Every chosen cut of a life that leaves another flash: where it leads, or None if that is wrong already."""
