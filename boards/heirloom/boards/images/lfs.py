@@ -1,5 +1,6 @@
 """littlefs images, as the boards' MicroPython makes and mounts them."""
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ def build(layout: FlashLayout, content: Mapping[str, bytes], folders: Sequence[s
         ImageError: It does not fit.
         HeirloomError: littlefs-python is not installed.
     """
-    filesystem, error = _open(layout)
+    filesystem, error = _open(layout, disk_version=_DISK_VERSION)
     filesystem.format()
     filesystem.mount()
     try:
@@ -49,31 +50,34 @@ def build(layout: FlashLayout, content: Mapping[str, bytes], folders: Sequence[s
     return bytes(filesystem.context.buffer)
 
 
-def read(layout: FlashLayout, image: bytes) -> dict[str, bytes]:
-    """All files of a file system, by their absolute path.
+def read(layout: FlashLayout, image: bytes | bytearray, *below: str) -> dict[str, bytes]:
+    """The files of a file system, by their absolute path, whatever version of littlefs has written to it.
 
     Args:
         layout: Of the board.
-        image: The whole file system.
+        image: The whole file system; it stays as it is.
+        below: Folders to read, with all that is in them; everything if none.
 
     Raises:
-        ImageError: It is none, damaged, or of another size.
+        ImageError: It is none, damaged, or of another size, or lacks such a folder.
         HeirloomError: littlefs-python is not installed.
     """
     if len(image) != layout.filesystem_size:
         raise ImageError(f"the file system has {len(image)} bytes, that of the board {layout.filesystem_size}")
-    filesystem, error = _open(layout)
-    filesystem.context.buffer = bytearray(image)
+    # A board's MicroPython may raise the version on disk when it writes, so none is asked for.
+    filesystem, error = _open(
+        layout, context=_Image(image), read_size=layout.program_size, cache_size=layout.block_size
+    )
     try:
         filesystem.mount()
-        return dict(_files(filesystem))
+        return {path: data for folder in below or ("/",) for path, data in _files(filesystem, folder)}
     except (error, OSError, UnicodeDecodeError) as exc:
         raise ImageError(f"the file system cannot be read: {exc}", "make it anew, or read it again") from exc
 
 
-def _files(filesystem: "LittleFS") -> list[tuple[str, bytes]]:
+def _files(filesystem: "LittleFS", below: str) -> list[tuple[str, bytes]]:
     found = []
-    for folder, _, names in filesystem.walk("/"):
+    for folder, _, names in filesystem.walk(below):
         for name in names:
             path = f"{folder.rstrip('/')}/{name}"
             with filesystem.open(path, "rb") as file:
@@ -81,7 +85,27 @@ def _files(filesystem: "LittleFS") -> list[tuple[str, bytes]]:
     return found
 
 
-def _open(layout: FlashLayout) -> "tuple[LittleFS, type[Exception]]":
+class _Image:
+    """A block device that is only read; littlefs-python's own one formats a line for a log at each access."""
+
+    def __init__(self, cells: bytes | bytearray) -> None:
+        self._cells = cells
+
+    def read(self, cfg: Any, block: int, off: int, size: int) -> bytes | bytearray:
+        start = block * cfg.block_size + off
+        return self._cells[start : start + size]
+
+    def prog(self, _cfg: Any, _block: int, _off: int, _data: bytes) -> int:
+        return -errno.EROFS
+
+    def erase(self, _cfg: Any, _block: int) -> int:
+        return -errno.EROFS
+
+    def sync(self, _cfg: Any) -> int:
+        return 0
+
+
+def _open(layout: FlashLayout, **more: Any) -> "tuple[LittleFS, type[Exception]]":
     try:
         from littlefs import LittleFS, LittleFSError
     except ImportError as exc:
@@ -94,6 +118,5 @@ def _open(layout: FlashLayout) -> "tuple[LittleFS, type[Exception]]":
         # As MicroPython's VfsLfs2 chooses it; files up to this size lie inside their directory entry.
         "cache_size": 4 * max(_READ_SIZE, layout.program_size),
         "lookahead_size": _LOOKAHEAD_SIZE,
-        "disk_version": _DISK_VERSION,
     }
-    return LittleFS(mount=False, **options), LittleFSError
+    return LittleFS(mount=False, **{**options, **more}), LittleFSError

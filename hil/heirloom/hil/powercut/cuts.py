@@ -30,14 +30,6 @@ class Cut:
     def __str__(self) -> str:
         return f"{self.at}:{self.kind}:{self.detail}"
 
-    @classmethod
-    def parse(cls, text: str) -> "Cut":
-        """The cut that `str` wrote. Raises ValueError."""
-        at, kind, detail = text.split(":")
-        if kind not in ("before", "prefix", "bits"):
-            raise ValueError(kind)
-        return cls(int(at), kind, int(detail))  # type: ignore[arg-type]
-
 
 def apply(cells: bytearray, operation: Operation, block_size: int) -> None:
     """Let the operation happen, whole."""

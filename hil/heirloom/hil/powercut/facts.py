@@ -11,6 +11,7 @@ from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
 
 HOME = "/heirloom"
+DATA = "/data"
 _STATE = f"{HOME}/state"
 _NOTES = f"{HOME}/trust/time"
 # Written at every start, and nothing depends on them but what a person reads.
@@ -48,7 +49,7 @@ class Facts:
 
 
 def read(content: Mapping[str, bytes]) -> Facts:
-    """The facts from the files below /heirloom, by absolute path."""
+    """The facts from the files below /heirloom and /data, by absolute path."""
     state, wrong = _state(content.get(_STATE))
     releases = {slot: _release(content, slot) for slot in "ab"}
     slot = next(

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from heirloom import boards
 from heirloom.boards import Board
+from heirloom.boards.images import lfs
 from heirloom.cli.errors import HeirloomError
 from heirloom.hil.demo.steps import BOARD, HOST, Unit, Workshop, weather
 from heirloom.hil.demo.story import repaired
 from heirloom.hil.demo.wire import Wire
-from heirloom.hil.powercut import facts, image
+from heirloom.hil.powercut import facts
 from heirloom.hil.powercut.facts import Facts
 from heirloom.hil.sim import SimDevice
 
@@ -92,7 +93,7 @@ class Scene:
         Raises:
             HeirloomError: littlefs cannot read it.
         """
-        return facts.read(image.files(self._board, cells, facts.HOME))
+        return facts.read(lfs.read(self._board.flash, cells, facts.HOME, facts.DATA))
 
 
 @contextmanager
