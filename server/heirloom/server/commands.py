@@ -9,7 +9,7 @@ from heirloom.cli.errors import UsageError
 from heirloom.cli.groups import group
 from heirloom.cli.output import emit
 from heirloom.cli.project import Project
-from heirloom.server import archive_commands, commands_ceremony, will_commands
+from heirloom.server import archive_commands, commands_ceremony, offline_command, will_commands
 from heirloom.signing import completion
 from heirloom.signing.options import Boards, DryRun, PassphraseFd, PinFd
 
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("get")(get_command)
     will_commands.register(app)
     archive_commands.register(app)
+    offline_command.register(app)
 
 
 def publish_command(

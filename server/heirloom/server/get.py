@@ -159,6 +159,8 @@ def _check_names(manifest: Manifest, board: str, root: bytes) -> None:
 def _fetch_blobs(url: str, manifest: Manifest, folder: Path) -> int:
     """Fetch what is missing. Returns the number of bytes fetched."""
     wanted = {sha256: length for _, length, sha256 in manifest.files}
+    if manifest.firmware:
+        wanted[manifest.firmware[1]] = manifest.firmware[0]
     fetcher = BlobFetcher(f"{url}{BLOBS}/", folder, _USER_AGENT)
     with progress(f"{manifest.version} for {manifest.board}", total=sum(wanted.values())) as bar:
         for sha256, length in wanted.items():

@@ -9,10 +9,10 @@ from tuf.api.metadata import Metadata, Targets
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.output import warn
 from heirloom.cli.project import Project
-from heirloom.signing import built, endorse, roles
+from heirloom.signing import attestation, built, endorse, rig, roles
 from heirloom.signing.built import BuiltRelease
 from heirloom.signing.metadata import file_name, to_bytes
-from heirloom.signing.repository import BLOBS, Repository
+from heirloom.signing.repository import BLOBS, Repository, contents
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Plan:
     metadata: dict[str, bytes] = field(default_factory=dict)
     targets: dict[str, bytes] = field(default_factory=dict)
     blobs: list[Path] = field(default_factory=list)
+    attestations: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -33,6 +34,7 @@ class ReleasePlan:
         name: Of its file.
         builds: All releases that it brings, lowest first.
         bins: The bins of the archive that go with it: file name to content.
+        attestations: What rigs say of the releases: SHA-256 of the manifest to the file.
     """
 
     board: str
@@ -40,6 +42,7 @@ class ReleasePlan:
     name: str
     builds: list[BuiltRelease]
     bins: dict[str, bytes] = field(default_factory=dict)
+    attestations: dict[str, Path] = field(default_factory=dict)
 
 
 def boards_to_publish(project: Project, repository: Repository, version: str, boards: Sequence[str]) -> list[str]:
@@ -104,9 +107,34 @@ def release(project: Project, repository: Repository, board: str, version: str) 
         )
     builds = endorse.unpublished(project, repository, board)
     _check_order(repository, board, builds)
+    attested = _attestations(project, repository, board, role, builds)
     paths = endorse.bin_paths(project, repository, board, role).values()
     files = {path.name: endorse.bin_data(path) for path in paths}
-    return ReleasePlan(board, role, file_name(roles.releases_role(board), role.signed.version), builds, files)
+    name = file_name(roles.releases_role(board), role.signed.version)
+    return ReleasePlan(board, role, name, builds, files, attested)
+
+
+def _attestations(
+    project: Project, repository: Repository, board: str, role: Metadata[Targets], builds: Sequence[BuiltRelease]
+) -> dict[str, Path]:
+    """The files with what rigs say of the builds, where there are any.
+
+    Raises:
+        HeirloomError: The releases role has a rig key, and a build was not attested with one.
+    """
+    targets, name = repository.targets().signed, roles.releases_role(board)
+    rigs = rig.keys_of(targets, name)
+    signed_by = targets.get_verification_result(name, role.signed_bytes, role.signatures).signed
+    rig.check_signed(targets, name, signed_by, [build.version for build in builds])
+    keys = [key for keyid, key in signed_by.items() if keyid in rigs]
+    found = {}
+    for build in builds:
+        if keys and not attestation.verified(project.state_dir, build.sha256, keys):
+            rig.check_signed(targets, name, (), [build.version])
+        path = attestation.path_of(project.state_dir, build.sha256)
+        if path.is_file():
+            found[build.sha256] = path
+    return found
 
 
 def together(plans: Iterable[ReleasePlan]) -> Plan:
@@ -117,6 +145,7 @@ def together(plans: Iterable[ReleasePlan]) -> Plan:
         total.metadata |= {plan.name: to_bytes(plan.role), **plan.bins}
         total.targets.update({build.path: build.manifest_bytes for build in plan.builds})
         blobs.update({blob.name: blob for build in plan.builds for blob in build.blobs})
+        total.attestations |= {path.name: path.read_bytes() for path in plan.attestations.values()}
     total.blobs = list(blobs.values())
     return total
 
@@ -127,7 +156,7 @@ def whole_manifest(repository: Repository, board: str, version: str) -> bytes:
     Raises:
         HeirloomError: Something is missing.
     """
-    for path, _, sha256 in repository.manifest(board, version).files:
+    for path, _, sha256 in contents(repository.manifest(board, version)):
         if not (repository.path / BLOBS / sha256.hex()).is_file():
             raise HeirloomError(
                 f"the repository lacks the content of {path} in {version} for {board}", "restore it from a copy"

@@ -203,7 +203,7 @@ class Publisher:
             return Published(timestamp.version, timestamp.expires, list(moved), sorted(names), dry_run=True)
         signers = {role: self._signers(role) for role in (roles.SNAPSHOT, roles.TIMESTAMP)}
         files = online.refresh(repository, total.metadata, signers, utc_now())
-        self.store.commit(files, total.targets, total.blobs)
+        self.store.commit(files, total.targets, total.blobs, total.attestations)
         return _published(files, moved)
 
     def _can_sign(self, role: str) -> bool:

@@ -92,7 +92,8 @@ def staged_project(project: Project, folder: Path) -> Project:
 def _files(project: Project, repository: Repository, each: ReleasePlan) -> Iterator[tuple[Path, Path]]:
     """(path in the folder, source) of every file that a board's releases need."""
     for build in each.builds:
-        for source in (*build.blobs, build.directory / built.MANIFEST, *_origins(project, build)):
+        said = [each.attestations[build.sha256]] if build.sha256 in each.attestations else []
+        for source in (*build.blobs, build.directory / built.MANIFEST, *_origins(project, build), *said):
             yield source.relative_to(project.state_dir), source
     pending = endorse.pending_path(project, repository, each.board)
     for source in (*endorse.bin_paths(project, repository, each.board, each.role).values(), pending):

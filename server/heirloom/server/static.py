@@ -24,13 +24,18 @@ _FOR_EVER = "max-age=31536000, immutable"
 # One range of bytes; several at once serve no device and cost the server (RFC 9110 14.2 allows to ignore them).
 _RANGE = re.compile(rb"bytes=(?:(?P<first>[0-9]+)-(?P<last>[0-9]*)|-[0-9]+)")
 
-_MEDIA_TYPES = {".json": "application/json", ".cbor": "application/cbor", ".z": "application/zlib"}
+_MEDIA_TYPES = {
+    ".json": "application/json",
+    ".cbor": "application/cbor",
+    ".z": "application/zlib",
+    ".jsonl": "application/jsonl",
+}
 _TAG_DIGITS = 16
 _NOT_FOUND = "", None
 
 
 class RepositoryFiles(StaticFiles):
-    """Serves metadata/, targets/ and blobs/ of a folder that a publisher may be writing to.
+    """Serves metadata/, targets/, blobs/ and attestations/ of a folder that a publisher may be writing to.
 
     Files that get replaced are read whole by one open, so that length, tag and content belong together; the others
     are streamed, ranges included, by Starlette.
@@ -48,7 +53,7 @@ class RepositoryFiles(StaticFiles):
         """Nothing: see `__init__`."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Hide everything but the three public folders, names that begin with a dot, and what cannot be read."""
+        """Hide everything but the public folders, names that begin with a dot, and what cannot be read."""
         parts = Path(path).parts
         if not parts or parts[0] not in FOLDERS or any(part.startswith(".") for part in parts):
             return _NOT_FOUND

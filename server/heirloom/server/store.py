@@ -12,16 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error
 from heirloom.server import durable, references
 from heirloom.server.references import NOTHING, TIMESTAMP, References, role_of, split_version
 from heirloom.signing import roles, twins, verify
+from heirloom.signing.attestation import ATTESTATIONS
 from heirloom.signing.metadata import file_name, utc_now
 from heirloom.signing.repository import BLOBS, METADATA, TARGETS, target_file
 
-FOLDERS = (METADATA, TARGETS, BLOBS)
+FOLDERS = (METADATA, TARGETS, BLOBS, ATTESTATIONS)
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 LOCK = ".lock"
 _ROOT = "root.json"
 
@@ -72,13 +75,20 @@ class Store:
         with self.publishing() as completed:
             return completed
 
-    def commit(self, metadata: Mapping[str, bytes], targets: Mapping[str, bytes], blobs: Iterable[Path]) -> None:
+    def commit(
+        self,
+        metadata: Mapping[str, bytes],
+        targets: Mapping[str, bytes],
+        blobs: Iterable[Path],
+        attestations: Mapping[str, bytes] = NO_FILES,
+    ) -> None:
         """Publish.
 
         Args:
             metadata: New files, by name under metadata/: "N.ROLE.json", and "timestamp.json" (required).
             targets: Content by TUF target path ("releases/BOARD/1.0.0.cbor"); stored with its hash before the name.
             blobs: Files named by the SHA-256 of their content.
+            attestations: What rigs say of releases, by file name; clients do not ask for it.
 
         Raises:
             HeirloomError: Another publisher is at work or was faster, something is missing or is not what its name
@@ -93,6 +103,7 @@ class Store:
                 os.pwrite(self._mark, b"publishing\n", 0)
                 os.fsync(self._mark)
                 self._place_contents(targets, contents)
+                self._place_attestations(attestations)
                 self._check_targets(metadata)
                 self._place_metadata(metadata)
                 self._place_last({name: metadata[name] for name in metadata if _is_last(name)})
@@ -261,6 +272,11 @@ class Store:
             packed = twins.twin(data)
             self._place_named(self.path / BLOBS / name, data, packed if len(packed) < len(data) else None)
         self._sync(TARGETS, BLOBS, *(f"{TARGETS}/{PurePosixPath(target).parent}" for target in targets))
+
+    def _place_attestations(self, attestations: Mapping[str, bytes]) -> None:
+        for name, data in attestations.items():
+            self._place_named(self.path / ATTESTATIONS / name, data)
+        self._sync(ATTESTATIONS)
 
     def _place_named(self, path: Path, data: bytes, packed: bytes | None = None) -> None:
         """Put a file in place whose name says its content; one that is there and whole stays untouched.

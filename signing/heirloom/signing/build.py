@@ -20,11 +20,11 @@ from heirloom.cli.output import progress, warn
 from heirloom.cli.project import Project
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import KIND_FEATURE, KIND_SECURITY, MAX_NUMBER, Manifest
-from heirloom.signing import built, endorse, ordering, provenance, source
+from heirloom.signing import built, endorse, firmware, ordering, patching, provenance, source
 from heirloom.signing.built import BLOBS, MANIFEST, BuiltRelease
 from heirloom.signing.compiler import Compiler
 from heirloom.signing.metadata import utc_now
-from heirloom.signing.repository import Repository
+from heirloom.signing.repository import Repository, contents
 
 KINDS = {"feature": KIND_FEATURE, "security": KIND_SECURITY}
 _JOBS = 2  # mpy-cross runs at once
@@ -43,6 +43,10 @@ class Options:
         kind: "feature" or "security".
         advisories: What it fixes, as in "CVE-2026-1234".
         notes: For the owner of a device.
+        patch_from: Make patches for devices that have these versions, none if empty; if None, for those that have what
+            the channels point to or one of the newest releases.
+        firmware: Also bring this firmware; that of [boards.NAME] if None.
+        force: Take firmware that leaves too little of its slot free.
         replace: Build again what was built with other content and not signed yet.
         dry_run: Compile and check, but write nothing.
     """
@@ -55,13 +59,16 @@ class Options:
     kind: str = "feature"
     advisories: Sequence[str] = ()
     notes: str | None = None
+    patch_from: Sequence[str] | None = None
+    firmware: Path | None = None
+    force: bool = False
     replace: bool = False
     dry_run: bool = False
 
 
 @dataclass(frozen=True)
 class _Content:
-    """The files of a release, compiled: path, length and hash of each, and the contents by hash."""
+    """The files of a release, compiled: path, length and hash of each, and the contents by hash, patches included."""
 
     files: list[tuple[str, int, bytes]]
     blobs: dict[bytes, bytes]
@@ -88,9 +95,17 @@ def build(project: Project, board: str, version: str | None = None, options: Opt
     repository = Repository(project.repository)
     ordering.check_unpublished(repository, board, version)
     manifest = _manifest(project, repository, board, version, options)
-    content = compile_folder(options.app or project.app.source, model)
+    path = options.firmware or project.boards[board].firmware
+    image = firmware.read(path, model, force=options.force) if path else None
+    content = compile_folder(options.app or project.app.source, model, image.entry[2] if image else None)
     _check_size(content, model)
     manifest.files = content.files
+    if image is not None:
+        firmware.check_client(model, image.entry, [path for path, _, _ in content.files])
+        manifest.firmware = image.entry
+        content.blobs[image.entry[1]] = image.data
+    bases = patching.bases(repository, board, options.patch_from)
+    content.blobs.update(patching.add(manifest, len(_encode(manifest)), content.blobs, bases))
     release = _store(project, repository, manifest, content, options)
     if not options.dry_run:
         provenance.keep(project, release, options.app or project.app.source, model)
@@ -106,14 +121,19 @@ def board_model(project: Project, board: str) -> Board:
     return load_board(board, settings.definition)
 
 
-def compile_folder(folder: Path, board: Board) -> _Content:
+def compile_folder(folder: Path, board: Board, micropython: str | None = None) -> _Content:
     """Read and compile an application folder.
+
+    Args:
+        folder: The application.
+        board: What it is for.
+        micropython: Version of the firmware that it comes with; None: it runs on what is there.
 
     Raises:
         HeirloomError: A file is refused; see `source.collect` and `Compiler.compile`.
     """
     files = source.collect(folder)
-    compiler = Compiler(board)
+    compiler = Compiler(firmware.board_with(board, micropython))
     with progress(f"Compiling for {board.name}", len(files)) as bar, ThreadPoolExecutor(_JOBS) as pool:
 
         def one(file: source.SourceFile) -> bytes:
@@ -203,11 +223,15 @@ def _store(
     release = BuiltRelease(manifest.board, manifest.version, directory, _encode(manifest))
     if (directory / MANIFEST).is_file():
         earlier = built.load(project, manifest.board, manifest.version)
-        if _same_content(earlier, manifest):
+        signed = endorse.is_signed(project, repository, earlier)
+        if _same_content(earlier, manifest, patches=not signed):
             # The same content again: it keeps its time of release, and with it the signature that it may have.
             release = earlier
-        elif endorse.is_signed(project, repository, earlier):
+            _keep_patches(earlier, content)
+        elif signed:
             raise _other_content(earlier, "give the new content a new version")
+        elif _same_content(earlier, manifest, patches=False):
+            pass  # devices have other releases by now, so the patches are others
         elif not options.replace:
             raise _other_content(earlier, "give the new content a new version, or say --replace: it is not signed yet")
     if not options.dry_run:
@@ -228,16 +252,28 @@ def _encode(manifest: Manifest) -> bytes:
         ) from exc
 
 
-def _same_content(earlier: BuiltRelease, manifest: Manifest) -> bool:
-    """Whether only the time of release differs."""
+def _same_content(earlier: BuiltRelease, manifest: Manifest, *, patches: bool) -> bool:
+    """Whether only the time of release differs, and the patches, unless they count."""
     try:
-        released_at = earlier.manifest.released_at
+        before = earlier.manifest
     except HeirloomError:
         return False
-    now, manifest.released_at = manifest.released_at, released_at
+    now = manifest.released_at, manifest.patches
+    manifest.released_at = before.released_at
+    if not patches:
+        manifest.patches = list(before.patches)
     same = _encode(manifest) == earlier.manifest_bytes
-    manifest.released_at = now
+    manifest.released_at, manifest.patches = now
     return same
+
+
+def _keep_patches(earlier: BuiltRelease, content: _Content) -> None:
+    """Take over the patches of an earlier build, which a later one could not make again."""
+    for path, length, sha256 in contents(earlier.manifest):
+        if sha256 not in content.blobs:
+            blob = earlier.directory / BLOBS / sha256.hex()
+            built.check_blob(blob, length, sha256, path)
+            content.blobs[sha256] = blob.read_bytes()
 
 
 def _write(release: BuiltRelease, content: _Content) -> None:

@@ -13,7 +13,7 @@ from heirloom.cli.files import os_error
 from heirloom.cli.project import Project
 from heirloom.device.manifest import Manifest
 from heirloom.signing import roles
-from heirloom.signing.repository import decode_manifest, release_path
+from heirloom.signing.repository import contents, decode_manifest, release_path
 
 MANIFEST = "manifest.cbor"
 BLOBS = "blobs"
@@ -52,14 +52,15 @@ class BuiltRelease:
 
     @property
     def blobs(self) -> list[Path]:
-        """The files with the contents, each named by its SHA-256; every content once."""
-        names = {sha256.hex() for _, _, sha256 in self.manifest.files}
+        """The files with the contents and patches, each named by its SHA-256; every content once."""
+        names = {sha256.hex() for _, _, sha256 in contents(self.manifest)}
         return [self.directory / BLOBS / name for name in sorted(names)]
 
     @property
     def size(self) -> int:
-        """Bytes of all contents, each counted once."""
-        return sum({sha256: length for _, length, sha256 in self.manifest.files}.values())
+        """Bytes of all contents and of the firmware, each counted once; patches are not part of them."""
+        files = {sha256: length for _, length, sha256 in self.manifest.files}
+        return sum(files.values()) + (self.manifest.firmware[0] if self.manifest.firmware else 0)
 
     def target(self) -> TargetFile:
         """The entry of the manifest in the releases role."""
@@ -75,7 +76,7 @@ class BuiltRelease:
             raise HeirloomError(
                 f"{self.directory} holds {self.manifest.version} for {self.manifest.board}", "build the release again"
             )
-        for path, length, sha256 in self.manifest.files:
+        for path, length, sha256 in contents(self.manifest):
             check_blob(self.directory / BLOBS / sha256.hex(), length, sha256, path)
 
 

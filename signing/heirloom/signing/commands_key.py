@@ -22,6 +22,12 @@ _Ci = Annotated[
     bool,
     typer.Option("--ci", help="A machine signs with it: a releases role that has it needs a second signature."),
 ]
+_Rig = Annotated[
+    bool,
+    typer.Option(
+        "--rig", help="A rig signs with it what it tested (`heirloom hil attest`), and nothing else. Implies --ci."
+    ),
+]
 
 
 def register(key: typer.Typer) -> None:
@@ -42,6 +48,7 @@ def new_command(
         str | None,
         typer.Option(metavar="URI", help="Make it on a PKCS#11 token: hsm:ID?label=LABEL. Default: an encrypted file."),
     ] = None,
+    rig: _Rig = False,
     passphrase_fd: PassphraseFd = None,
     pin_fd: PinFd = None,
     dry_run: DryRun = False,
@@ -53,12 +60,16 @@ def new_command(
     project, store = _store()
     store.check_free(name)
     _check_kind(kind, uri)
+    if uri is not None and rig:
+        raise UsageError(
+            "--rig goes with a key file here", "make it on the token, then `heirloom key import URI --rig`"
+        )
     if dry_run:
         emit({"name": name, "uri": uri, "directory": store.directory, "dry_run": True})
         return
     passphrases = Passphrases(passphrase_fd, pin_fd)
     if uri is None:
-        store.create(name, passphrases.create(f"key {name}"), kind or ED25519)
+        store.create(name, passphrases.create(f"key {name}"), kind or ED25519, rig=rig)
     else:
         store.create_on_token(name, uri, passphrases)
     emit(_details(project, store, name))
@@ -68,6 +79,7 @@ def import_command(
     uri: Annotated[str, typer.Argument(metavar="URI", help="As in awskms:alias/release; see docs/keys.md.")],
     name: Annotated[str, typer.Option(help="What people call it, as in anna-yubikey.")],
     ci: _Ci = False,
+    rig: _Rig = False,
     passphrase_fd: PassphraseFd = None,
     pin_fd: PinFd = None,
     dry_run: DryRun = False,
@@ -79,10 +91,10 @@ def import_command(
     from heirloom.signing.passphrases import Passphrases
 
     _, store = _store()
-    found = store.fetch(name, uri, Passphrases(passphrase_fd, pin_fd), ci=ci)
+    found = store.fetch(name, uri, Passphrases(passphrase_fd, pin_fd), ci=ci, rig=rig)
     if not dry_run:
         store.record(name, found)
-    emit({**_public(found.public), "name": name, "uri": found.uri, "ci": ci, "dry_run": dry_run})
+    emit({**_public(found.public), "name": name, "uri": found.uri, "ci": found.ci, "rig": rig, "dry_run": dry_run})
 
 
 def list_command() -> None:
@@ -160,6 +172,7 @@ def _row(project: Project, store: "KeyStore", name: str) -> dict[str, Any]:
         "here": store.has(uri),
         "missing": store.missing(uri),
         "ci": store.is_ci(uri),
+        "rig": store.is_rig(uri),
     }
 
 
@@ -177,6 +190,7 @@ def _details(project: Project, store: "KeyStore", key: str) -> dict[str, object]
         "roles": _roles(project, store, name),
         "here": store.has(uri),
         "ci": store.is_ci(uri),
+        "rig": store.is_rig(uri),
         "directory": store.directory,
     }
 
@@ -199,7 +213,7 @@ def _show_list(console: "Console", store: "KeyStore", keys: list[dict[str, Any]]
         keyid = str(key["keyid"])[:8] if key["keyid"] else "-"
         place = "" if key["uri"] == f"heirloom:{key['name']}" or key["uri"] == key["name"] else key["uri"]
         here = "here" if key["here"] else "not here"
-        marks = " ".join(filter(None, [here, "CI" if key["ci"] else "", place]))
+        marks = " ".join(filter(None, [here, "rig" if key["rig"] else "CI" if key["ci"] else "", place]))
         table.add_row(*map(Text, (key["name"], key["type"] or "-", keyid, marks, ", ".join(key["roles"]))))
     console.print(f"Keys in {store.directory}", markup=False, soft_wrap=True)
     console.print(table)

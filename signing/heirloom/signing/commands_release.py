@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heirloom.cli.errors import UsageError
 from heirloom.cli.output import emit, printable
 from heirloom.cli.project import Project
 from heirloom.signing import completion
@@ -61,6 +62,28 @@ def build_command(
         ),
     ] = None,
     sequence: Annotated[int | None, typer.Option(min=1, help="Place in the order. Default: the next.")] = None,
+    patch_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VERSION",
+            autocompletion=completion.versions,
+            help="Make patches for devices that have this one; may be repeated. "
+            "Default: those of the channels, and the newest.",
+        ),
+    ] = None,
+    no_patches: Annotated[bool, typer.Option("--no-patches", help="Make no patches.")] = False,
+    firmware: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Bring this MicroPython, too (ESP32 only). Default: that of [boards.NAME], if any.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take firmware that leaves less than 5 % of its slot free.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Build again with other content, as long as it is not signed.")
     ] = False,
@@ -70,8 +93,15 @@ def build_command(
     from heirloom.signing.build import Options, build
 
     project = Project.load()
-    options = Options(app, sequence, floor, requires, via, kind, tuple(advisory or ()), notes, replace, dry_run)
-    releases = [build(project, name, version, options) for name in board or _all_boards(project)]
+    if no_patches and patch_from:
+        raise UsageError("--no-patches and --patch-from exclude each other", "leave one of them out")
+    known = () if no_patches else tuple(patch_from) if patch_from else None
+    places, about = (sequence, floor, requires, via), (kind, tuple(advisory or ()), notes)
+    options = Options(app, *places, *about, known, firmware, force, replace, dry_run)
+    boards = board or _all_boards(project)
+    if firmware is not None and len(boards) > 1:
+        raise UsageError("one firmware file cannot be for several boards", "say --board, or [boards.NAME] firmware")
+    releases = [build(project, name, version, options) for name in boards]
     rows = [{**_row(release.manifest), **_sizes(release), "dry_run": dry_run} for release in releases]
     emit({"releases": rows}, lambda console: _show_built(console, releases, dry_run))
 
@@ -175,7 +205,16 @@ def _row(manifest: "Manifest") -> dict[str, object]:
         "sequence": manifest.sequence,
         "floor": manifest.floor,
         "files": len(manifest.files),
+        "patches": len(manifest.patches),
+        "firmware": _firmware(manifest),
     }
+
+
+def _firmware(manifest: "Manifest") -> dict[str, object] | None:
+    if manifest.firmware is None:
+        return None
+    length, sha256, version = manifest.firmware
+    return {"version": version, "length": length, "sha256": sha256}
 
 
 def _sizes(release: "BuiltRelease") -> dict[str, object]:
@@ -191,8 +230,11 @@ def _details(manifest: "Manifest") -> dict[str, object]:
     from heirloom.signing.build import kind_name, released_at
 
     files = [{"path": path, "length": length, "sha256": sha256} for path, length, sha256 in manifest.files]
+    patches = [
+        dict(zip(("from", "to", "sha256", "length", "algorithm"), each, strict=True)) for each in manifest.patches
+    ]
     return {
-        **{key: value for key, value in _row(manifest).items() if key != "files"},
+        **{key: value for key, value in _row(manifest).items() if key not in ("files", "patches")},
         "product": manifest.product,
         "kind": kind_name(manifest),
         "released_at": released_at(manifest),
@@ -205,6 +247,7 @@ def _details(manifest: "Manifest") -> dict[str, object]:
         "advisories": list(manifest.advisories),
         "notes": manifest.notes,
         "files": files,
+        "patches": patches,
     }
 
 
@@ -215,22 +258,26 @@ def _show_details(console: "Console", releases: list[dict[str, Any]]) -> None:
     for release in releases:
         facts, files = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         for key, value in release.items():
-            if key != "files" and value not in (None, []):
+            if key not in ("files", "patches") and value not in (None, []):
                 text = ", ".join(value) if isinstance(value, list) else str(value)
+                if key == "firmware":
+                    text = f"MicroPython {value['version']}, {value['length']} bytes, {value['sha256'].hex()[:16]}"
                 facts.add_row(Text(key.replace("_", "-")), Text(printable(text)))
         for file in release["files"]:
             files.add_row(Text("  " + printable(file["path"])), Text(str(file["length"])), file["sha256"].hex()[:16])
         console.print(facts)
-        console.print(f"{len(release['files'])} files")
+        console.print(f"{len(release['files'])} files, {len(release['patches'])} patches")
         console.print(files)
 
 
 def _show_built(console: "Console", releases: "list[BuiltRelease]", dry_run: bool) -> None:
     for release in releases:
         manifest = release.manifest
+        firmware = f" with MicroPython {manifest.firmware[2]}" if manifest.firmware else ""
         console.print(
-            f"{'Would build' if dry_run else 'Built'} {release.version} for {release.board}: "
-            f"sequence {manifest.sequence}, {len(manifest.files)} files, {release.size} bytes",
+            f"{'Would build' if dry_run else 'Built'} {release.version} for {release.board}{firmware}: "
+            f"sequence {manifest.sequence}, {len(manifest.files)} files, {release.size} bytes, "
+            f"{len(manifest.patches)} patches",
             markup=False,
         )
     if not dry_run:
@@ -270,5 +317,7 @@ def _show_verified(console: "Console", verified: "list[Verified]", rebuilt: "lis
             f"{release.files} files, {signed}{until}",
             markup=False,
         )
+        for keyid, passed in release.attested.items():
+            console.print(f"  attested by the rig {keyid}: {passed} tests passed", markup=False)
         if again is not None and again.is_same:
             console.print(f"  that source gives the same {again.files} files, byte for byte", markup=False)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Targets
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import Project
-from heirloom.signing import archiving, bins, built, roles
+from heirloom.signing import archiving, attestation, bins, built, rig, roles
 from heirloom.signing.built import BuiltRelease
 from heirloom.signing.keys import KeyStore, role_signers
 from heirloom.signing.metadata import file_name, meta_name, next_role, parse, to_bytes, utc_now
@@ -73,6 +74,7 @@ def sign(
     if dry_run:
         return _describe(repository, release.board, path, metadata)
     signers = role_signers(project, role, passphrases, only)
+    signers = _only_attested(project, repository, release.board, metadata, signers, named=bool(only))
     for content in (metadata, *archive.values()):
         add_signatures(content, signers)
     _check_keys(repository, role, metadata, [signer.public_key.keyid for signer in signers])
@@ -229,6 +231,41 @@ def _next(
 def _new_in(repository: Repository, board: str, waiting: Metadata[Targets]) -> list[Release]:
     """The releases that a role brings which waits for publishing, lowest first."""
     return [release for release in releases_in(waiting) if repository.find(board, release.version) is None]
+
+
+def _only_attested(
+    project: Project,
+    repository: Repository,
+    board: str,
+    metadata: Metadata[Targets],
+    signers: Sequence[Signer],
+    *,
+    named: bool,
+) -> list[Signer]:
+    """The signers without those of rigs that did not attest every release that the role brings.
+
+    Raises:
+        HeirloomError: Such a key was asked for by name, or no other is here.
+    """
+    rigs = rig.keys_of(repository.targets().signed, roles.releases_role(board))
+    new = _new_in(repository, board, metadata)
+    good: list[Signer] = []
+    for signer in signers:
+        untested = [
+            release.version
+            for release in new
+            if signer.public_key.keyid in rigs
+            and not attestation.verified(project.state_dir, release.sha256, [signer.public_key])
+        ]
+        if untested and (named or len(signers) == 1):
+            raise HeirloomError(
+                f"the rig's key {signer.public_key.keyid[:8]} signs only what the rig tested, "
+                f"not {', '.join(untested)}",
+                f"on the rig: heirloom hil attest {' '.join(untested)}",
+            )
+        if not untested:
+            good.append(signer)
+    return good
 
 
 def _valid(repository: Repository, role: str, metadata: Metadata[Targets]) -> set[str]:

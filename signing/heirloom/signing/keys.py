@@ -78,17 +78,18 @@ class KeyStore:
         except OSError as exc:
             raise os_error(exc, f"cannot read the key folder {self.directory}") from exc
 
-    def create(self, name: str, passphrase: str, kind: str = ED25519) -> SSlibKey:
+    def create(self, name: str, passphrase: str, kind: str = ED25519, *, rig: bool = False) -> SSlibKey:
         """Make a key file. Returns its public half; other arguments and errors as for `generate`."""
-        return self.generate(name, passphrase, kind).public_key
+        return self.generate(name, passphrase, kind, rig=rig).public_key
 
-    def generate(self, name: str, passphrase: str, kind: str = ED25519) -> KeyFileSigner:
+    def generate(self, name: str, passphrase: str, kind: str = ED25519, *, rig: bool = False) -> KeyFileSigner:
         """Make a key file and keep it open.
 
         Args:
             name: Of the key; it must not exist.
             passphrase: Encrypts the file.
             kind: "ed25519", "ecdsa" (P-256) or "rsa".
+            rig: A rig signs with it.
 
         Raises:
             HeirloomError: The key exists, or the folder cannot be written or is open to others.
@@ -98,7 +99,7 @@ class KeyStore:
         signer = KeyFileSigner(private, SSlibKey.from_crypto(private.public_key()))
         privatefiles.make_folder(self.directory)
         # The public half first: the key exists when its private file does, and is then complete.
-        records.write(self._public_file(name), Record(signer.public_key))
+        records.write(self._public_file(name), Record(signer.public_key, ci=rig, rig=rig))
         self._write_once(name, seal(private, passphrase))
         return signer
 
@@ -113,7 +114,9 @@ class KeyStore:
         privatefiles.make_folder(self.directory)
         records.write(self._public_file(name), record)
 
-    def fetch(self, name: str, uri: str, secrets_handler: SecretsHandler, *, ci: bool = False) -> Record:
+    def fetch(
+        self, name: str, uri: str, secrets_handler: SecretsHandler, *, ci: bool = False, rig: bool = False
+    ) -> Record:
         """What `record` would remember: the public half from where the key is.
 
         Args:
@@ -121,6 +124,7 @@ class KeyStore:
             uri: Of a key that is no file.
             secrets_handler: Asked where the public half is not shown without.
             ci: A machine signs with it.
+            rig: A rig signs with it.
 
         Raises:
             HeirloomError: The name is taken, the key is not there, or devices do not verify keys of its kind.
@@ -130,7 +134,7 @@ class KeyStore:
             kinds = ", ".join(f"{scheme}:" for scheme in backends.SCHEMES)
             raise UsageError(f"{uri} is no URI of a key to import", f"its scheme is one of {kinds}; see docs/keys.md")
         full, public = backends.fetch(uri, secrets_handler)
-        return Record(public, full, ci)
+        return Record(public, full, ci or rig, rig)
 
     def create_on_token(self, name: str, uri: str, secrets_handler: SecretsHandler) -> SSlibKey:
         """Make a P-256 key on a token and record it. Returns its public half; arguments and errors as for `fetch`."""
@@ -261,8 +265,19 @@ class KeyStore:
 
     def is_ci(self, uri: str) -> bool:
         """Whether the key was recorded as one that a machine signs with."""
-        record = self._recorded().get(self.name(uri))
+        record = self._record_of(uri)
         return record is not None and record.ci
+
+    def is_rig(self, uri: str) -> bool:
+        """Whether the key was recorded as one that a rig signs with."""
+        record = self._record_of(uri)
+        return record is not None and record.rig
+
+    def _record_of(self, uri: str) -> Record | None:
+        try:
+            return self.known(self.name(uri))
+        except HeirloomError:
+            return None  # known by its URI only
 
     def anchor(self) -> bytes | None:
         """The first root of the product that these keys belong to, kept apart from the repository, or None."""

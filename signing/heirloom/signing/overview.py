@@ -3,16 +3,17 @@
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from tuf.api.metadata import Metadata, Targets
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.project import Project
 from heirloom.device.manifest import Manifest
-from heirloom.signing import bins, built, endorse, roles, verify
+from heirloom.signing import attestation, bins, built, endorse, patching, rig, roles, verify
 from heirloom.signing.built import BuiltRelease, check_blob
 from heirloom.signing.metadata import time_text
-from heirloom.signing.repository import BLOBS, Repository, release_path
+from heirloom.signing.repository import BLOBS, Repository, contents, release_path
 
 BUILT, SIGNED, PUBLISHED = "built", "signed", "published"
 
@@ -96,6 +97,7 @@ class Verified:
         signatures: Valid ones on the releases role that lists it; 0 for a build that is not signed.
         threshold: That the role needs.
         expires: Of the releases role, as TUF writes times; None if not signed.
+        attested: What rigs say whose keys the role has: the start of the key's id to the tests that passed.
     """
 
     board: str
@@ -106,6 +108,7 @@ class Verified:
     signatures: int
     threshold: int
     expires: str | None
+    attested: dict[str, int] = field(default_factory=dict)
 
 
 def check(project: Project, release: Known, now: datetime) -> Verified:
@@ -121,8 +124,9 @@ def check(project: Project, release: Known, now: datetime) -> Verified:
     data = repository.manifest_bytes(release.board, release.version)
     manifest = repository.manifest(release.board, release.version)
     _check_says(manifest, project, release)
-    for path, length, sha256 in manifest.files:
+    for path, length, sha256 in contents(manifest):
         check_blob(repository.path / BLOBS / sha256.hex(), length, sha256, path)
+    patching.check(manifest, repository)
     role, metadata, delegator = _listing(repository, trusted, release)
     verify.check_expiry(metadata, role, now)
     result = delegator.signed.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
@@ -136,6 +140,7 @@ def check(project: Project, release: Known, now: datetime) -> Verified:
         len(result.signed),
         result.threshold,
         time_text(metadata.signed.expires),
+        _attested(repository, repository.path, release.board, hashlib.sha256(data).hexdigest()),
     )
 
 
@@ -168,7 +173,15 @@ def _check_built(project: Project, repository: Repository, release: Known) -> Ve
         signed.signatures if signed else 0,
         role.threshold,
         time_text(metadata.signed.expires) if metadata else None,
+        _attested(repository, project.state_dir, release.board, build.sha256),
     )
+
+
+def _attested(repository: Repository, folder: Path, board: str, sha256: str) -> dict[str, int]:
+    """What the rigs say whose keys the board's releases role has now."""
+    targets, role = repository.targets().signed, roles.releases_role(board)
+    keys = [targets.get_key(keyid) for keyid in rig.keys_of(targets, role)]
+    return {found.keyid[:8]: found.passed for found in attestation.verified(folder, sha256, keys)}
 
 
 def _check_says(manifest: Manifest, project: Project, release: Known) -> None:

@@ -65,12 +65,13 @@ def rebuild(project: Project, manifest: Manifest, sha256: str, where: Path) -> R
     Raises:
         HeirloomError: The source cannot be read or compiled.
     """
+    board, micropython = board_model(project, manifest.board), manifest.firmware[2] if manifest.firmware else None
     with tempfile.TemporaryDirectory(prefix="heirloom-") as folder:
         if where.is_dir():
-            built = compile_folder(where, board_model(project, manifest.board))
+            built = compile_folder(where, board, micropython)
         else:
             provenance.unpack(where, Path(folder))
-            built = compile_folder(Path(folder), board_model(project, manifest.board))
+            built = compile_folder(Path(folder), board, micropython)
     signed = {path: (length, content) for path, length, content in manifest.files}
     rebuilt = {path: (length, content) for path, length, content in built.files}
     record = provenance.find(project.state_dir, manifest.board, manifest.version, sha256)

@@ -10,7 +10,7 @@ from heirloom.cli.errors import HeirloomError
 from heirloom.cli.files import os_error, write_atomic
 
 SUFFIX = ".pub.json"
-_URI, _CI = "uri", "ci"
+_URI, _CI, _RIG = "uri", "ci", "rig"
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Record:
     Attributes:
         uri: Of the private half, if it is no file beside this one.
         ci: A machine signs with it, with no person present.
+        rig: A rig signs with it what it tested, and nothing else; such a key is a CI key, too.
     """
 
     public: SSlibKey
     uri: str | None = None
     ci: bool = False
+    rig: bool = False
 
 
 def read(path: Path) -> Record:
@@ -36,7 +38,7 @@ def read(path: Path) -> Record:
     """
     try:
         fields = json.loads(path.read_bytes())
-        uri, ci = fields.pop(_URI, None), fields.pop(_CI, False)
+        uri, ci, rig = fields.pop(_URI, None), fields.pop(_CI, False), fields.pop(_RIG, False)
         key = Key.from_dict(fields.pop("keyid"), fields)
     except FileNotFoundError:
         raise
@@ -46,9 +48,9 @@ def read(path: Path) -> Record:
         raise HeirloomError(f"{path} is no public key", "restore it from a copy") from exc
     if not isinstance(key, SSlibKey):
         raise HeirloomError(f"{path} is of an unknown kind: {key.keytype}")
-    if not (isinstance(uri, str | None) and isinstance(ci, bool)):
+    if not (isinstance(uri, str | None) and isinstance(ci, bool) and isinstance(rig, bool)):
         raise HeirloomError(f"{path} is no public key", "restore it from a copy")
-    return Record(key, uri, ci)
+    return Record(key, uri, ci or rig, rig)
 
 
 def write(path: Path, record: Record) -> None:
@@ -56,6 +58,7 @@ def write(path: Path, record: Record) -> None:
     fields = {"keyid": record.public.keyid, **record.public.to_dict()}
     fields |= {_URI: record.uri} if record.uri else {}
     fields |= {_CI: True} if record.ci else {}
+    fields |= {_RIG: True} if record.rig else {}
     write_atomic(path, json.dumps(fields, indent=1).encode() + b"\n")
 
 

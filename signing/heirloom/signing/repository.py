@@ -105,6 +105,17 @@ def decode_manifest(data: bytes, name: str) -> Manifest:
         raise HeirloomError(f"{name}: {exc}") from exc
 
 
+def contents(manifest: Manifest) -> list[tuple[str, int, bytes]]:
+    """What a release needs under blobs/, for people, with length and SHA-256: files, firmware and patches."""
+    paths = {sha256: path for path, _, sha256 in manifest.files}
+    patches = [
+        (f"a patch for {paths.get(new, 'the firmware')}", length, sha256)
+        for _, new, sha256, length, _ in manifest.patches
+    ]
+    firmware = [("the firmware", *manifest.firmware[:2])] if manifest.firmware else []
+    return [*manifest.files, *firmware, *patches]
+
+
 class Repository:
     """The repository in a folder, verified as a client would when first asked for anything.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from heirloom.cli.errors import HeirloomError
 from heirloom.signing.built import check_blob
-from heirloom.signing.repository import BLOBS, Repository
+from heirloom.signing.repository import BLOBS, Repository, contents
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def check_contents(repository: Repository, advance: Callable[[], None] = lambda:
     for board in repository.boards():
         for release in repository.history(board):
             manifests[board, release.version] = repository.manifest_bytes(board, release.version)
-            for path, length, sha256 in repository.manifest(board, release.version).files:
+            for path, length, sha256 in contents(repository.manifest(board, release.version)):
                 blob = repository.path / BLOBS / sha256.hex()
                 if blob.name not in blobs:
                     _check_blob(blob, length, sha256, f"{path} in {release.version} for {board}")

@@ -10,7 +10,7 @@ from datetime import datetime
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 
 from heirloom.cli.errors import HeirloomError, UsageError
-from heirloom.signing import bins, ci, places, roles
+from heirloom.signing import bins, ci, places, rig, roles
 from heirloom.signing.ceremony.base import Base
 from heirloom.signing.ceremony.holders import HOLDERS, check_distinct, keys_of, names_in
 from heirloom.signing.ceremony.wishes import Handover, NewKey, Wishes
@@ -121,6 +121,8 @@ class _Book:
         if role.startswith(roles.RELEASES_PREFIX):
             if key.ci:
                 ci.mark(self.targets.signed, key.public.keyid)
+            if key.rig:
+                rig.mark(self.targets.signed, key.public.keyid)
             delegated = self.delegator(role).get_delegated_role(role)
             least = ci.least_threshold(role, delegated.keyids, ci.marked(self.targets.signed))
             delegated.threshold = max(delegated.threshold, least)

@@ -88,12 +88,13 @@ class Keyring:
             record = read_public(path)
             name = path.name.removesuffix(records.SUFFIX).removesuffix(".pem")
             uri = record.uri or self.uris().get(record.public.keyid, "")
-            return NewKey(usable(record.public, text), holder or name, uri, record.ci)
+            return NewKey(usable(record.public, text), holder or name, uri, record.ci, record.rig)
         if text.endswith((records.SUFFIX, ".pem")):
             raise UsageError(f"there is no file {path}")
         uri = as_uri(text)
         public = self.store.public_behind(uri, self.passphrases)
-        return NewKey(usable(public, text), holder or self.store.name(uri), uri, self.store.is_ci(uri))
+        who = holder or self.store.name(uri)
+        return NewKey(usable(public, text), who, uri, self.store.is_ci(uri), self.store.is_rig(uri))
 
     def old_key(self, text: str, holders: Mapping[str, str], known: Collection[str]) -> str:
         """The keyid of a key in use that a person names: by holder, by key name or URI, or by the start of the keyid.

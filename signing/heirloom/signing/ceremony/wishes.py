@@ -16,12 +16,14 @@ class NewKey:
         holder: The person or machine that holds it.
         uri: Where its private half is, as heirloom.toml names it; empty if it is somewhere else.
         ci: A machine signs with it, with no person present.
+        rig: A rig signs with it what it tested.
     """
 
     public: SSlibKey
     holder: str
     uri: str = ""
     ci: bool = False
+    rig: bool = False
 
 
 @dataclass(frozen=True)

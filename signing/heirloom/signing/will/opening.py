@@ -20,6 +20,7 @@ from heirloom.signing.keys import SCHEME, KeyStore
 from heirloom.signing.metadata import MAKER, URLS, file_name, next_role, parse, parse_file_name, sign, to_bytes
 from heirloom.signing.passphrases import Passphrases
 from heirloom.signing.repository import Repository
+from heirloom.signing.rig import RIG_KEYS
 from heirloom.signing.will import standing
 from heirloom.signing.will.sealed import SealedWill
 from heirloom.signing.will.shares import Share, join
@@ -190,7 +191,7 @@ def _targets(
     maker |= {"name": answers.maker, "contact": answers.contact}
     maker.pop("support-until", None)  # the maker's promise; the successors have made none
     targets.signed.unrecognized_fields[MAKER] = maker
-    for about_old_keys in (HOLDERS, CI_KEYS):
+    for about_old_keys in (HOLDERS, CI_KEYS, RIG_KEYS):
         targets.signed.unrecognized_fields.pop(about_old_keys, None)
     return targets
 
