@@ -18,8 +18,8 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Callable, Iterator
 
-    from heirloom.device.http import Response
     from heirloom.device.places import Places
+    from heirloom.device.protocols import Answer
 
 BLOBS = "/heirloom/blobs/"
 _CHUNK_BYTES = const(1024)
@@ -44,10 +44,14 @@ def contents(manifest: Manifest) -> "Iterator[tuple[str, int, bytes]]":
 
 
 class Blobs:
-    """The blobs folder, with one buffer for all its work. `fetched` counts blobs, `bytes` what came for them."""
+    """The blobs folder, with one buffer for all its work.
+
+    `fetched` counts blobs, `patched` those of them that a patch made, `bytes` what came for them.
+    """
 
     def __init__(self) -> None:
         self.fetched = 0
+        self.patched = 0
         self.bytes = 0
         self._chunk = bytearray(_CHUNK_BYTES)
         self._view = memoryview(self._chunk)
@@ -82,18 +86,26 @@ class Blobs:
 
     def check_space(self, wanted: "list[tuple[int, bytes]]") -> None:
         """Raise UpdateError E_SPACE unless all of it fits, in whole blocks."""
-        stat = os.statvfs("/")
-        block, free = stat[0], stat[3]
-        needed = _SPARE_BLOCKS + len(wanted) // 16
+        block, free = os.statvfs("/")[0], free_blocks()
+        needed = _SPARE_BLOCKS + len(wanted) // 8  # littlefs has a pair of blocks for about 24 names
         for length, sha256 in wanted:
-            rest = length - max(0, size(_partial(sha256)))
-            needed += (rest + rest // 256 + block - 1) // block + 1 if rest > 0 else 0
+            rest = length - max(0, size(partial_of(sha256)))
+            needed += (rest + rest // 256 + block - 1) // block if rest > 0 else 0
         if needed > free:
             raise UpdateError(E_SPACE, f"the release needs {needed} more blocks of {block} bytes, {free} are free")
 
     def fetch(self, places: "Places", length: int, sha256: bytes, progress: "Callable[[int], object]") -> None:
         """Fetches one blob. Raises UpdateError; what came stays for the next try unless it was wrong."""
-        partial = _partial(sha256)
+        self.download(places, length, sha256, progress)
+        try:
+            os.rename(partial_of(sha256), path_of(sha256))
+        except OSError as error:
+            raise flash_error(error, partial_of(sha256)) from None
+        self.fetched += 1
+
+    def download(self, places: "Places", length: int, sha256: bytes, progress: "Callable[[int], object]") -> None:
+        """As fetch(), but leaves it without its name: verified, at partial_of(sha256)."""
+        partial = partial_of(sha256)
         for tries in range(_TRIES, -1, -1):
             before = max(0, size(partial))
             try:
@@ -103,8 +115,6 @@ class Blobs:
                     remove(partial)
                     places.next()
                     raise UpdateError(E_HASH, f"blob {partial[-12:]}... differs from the hash the release names")
-                os.rename(partial, path_of(sha256))
-                self.fetched += 1
                 return
             except UpdateError as error:
                 # Another place, or the same one from where it stopped. A wrong hash may come of a wrong beginning.
@@ -129,7 +139,7 @@ class Blobs:
             file.seek(response.offset)
             self._pour(response, file, length - response.offset, progress)
 
-    def _pour(self, response: "Response", file: "object", left: int, progress: "Callable[[int], object]") -> None:
+    def _pour(self, response: "Answer", file: "object", left: int, progress: "Callable[[int], object]") -> None:
         write, flush = file.write, file.flush  # type: ignore[attr-defined]
         unflushed = 0
         try:
@@ -152,6 +162,12 @@ class Blobs:
         progress(self.bytes)
 
 
+def free_blocks() -> int:
+    """How many blocks of flash are free. littlefs counts some twice, and below none it counts down from 2^32."""
+    stat = os.statvfs("/")
+    return stat[3] if stat[3] <= stat[2] else 0
+
+
 def size(path: str) -> int:
     """The length of a file in bytes, -1 when there is none."""
     try:
@@ -160,20 +176,24 @@ def size(path: str) -> int:
         return -1
 
 
-def _partial(sha256: bytes) -> str:
+def partial_of(sha256: bytes) -> str:
+    """Where the blob of this hash lies while it is being fetched."""
     return BLOBS + "tmp-" + path_of(sha256)[len(BLOBS) :]
 
 
 def collect(manifest_paths: "list[str]") -> None:
-    """Removes every blob and partial download that none of the manifests names.
+    """Removes every blob and partial download that none of the manifests names, patches included.
 
     Raises UpdateError, and removes nothing, when a manifest cannot be read.
     """
     named: "set[int]" = set()
     for path in manifest_paths:
         if size(path) >= 0:
-            for _, _, sha256 in contents(load(path)):
+            manifest = load(path)
+            for _, _, sha256 in contents(manifest):
                 named.add(_mark(path_of(sha256)[len(BLOBS) :]))
+            for record in manifest.patches:
+                named.add(_mark(path_of(record[2])[len(BLOBS) :]))
     for name in os.listdir(BLOBS[:-1]):
         if _mark(name[4:] if name.startswith("tmp-") else name) not in named:
             remove(BLOBS + name)

@@ -8,7 +8,7 @@ import hashlib
 import io
 from array import array
 
-from heirloom.device.compat import const, loads
+from heirloom.device.compat import collect, const, loads
 from heirloom.device.errors import E_FORMAT, E_LIMIT, UpdateError
 from heirloom.device.jsonscan import BEGIN, DONE, KEY, Scanner, Unordered
 
@@ -44,6 +44,12 @@ _OBJECT = const(0x7B)
 _ARRAY = const(0x5B)
 
 _scanners: "list[Scanner]" = []  # those that nobody uses now
+
+
+def tidy() -> None:
+    """Collects garbage, and what is only kept to be used again: a kilobyte for each scanner."""
+    _scanners.clear()
+    collect()
 
 
 class Document:
@@ -151,22 +157,27 @@ class Document:
             got = min(self._file.readinto(buffer) or 0, left)
             if not got:
                 break
-            update(buffer if got == len(buffer) else memoryview(buffer)[:got])
+            update(memoryview(buffer)[:got])
             left -= got
 
     def feed(self, update: "Update") -> None:
         """Sends the canonical bytes of `signed` to update, piece by piece."""
         self._emit(self.signed, update)
 
-    def load(self, where: "Optional[Slice]") -> object:
-        """The value in a slice; None without one. Raises UpdateError E_LIMIT beyond 16 KiB."""
-        if not where:
-            return None
+    def read(self, where: "Slice") -> bytearray:
+        """The text of the value in a slice, as it stands there. Raises UpdateError E_LIMIT beyond 16 KiB."""
         if where[1] - where[0] > MAX_VALUE:
             raise UpdateError(E_LIMIT, f"{self.name} has a value over {MAX_VALUE} bytes")
         data = bytearray(where[1] - where[0])
         self._stream.seek(where[0])
         self._stream.readinto(data)
+        return data
+
+    def load(self, where: "Optional[Slice]") -> object:
+        """The value in a slice; None without one. Raises UpdateError as read() does."""
+        if not where:
+            return None
+        data = self.read(where)
         text = data.decode()
         if "\\" in text:  # what escapes stand for, only the scanner knows: parsers do not agree on surrogates
             data = bytearray()
@@ -208,10 +219,6 @@ class Document:
     def value(self, *path: str) -> object:
         """The value of a member of `signed`, or None."""
         return self.load(self.field(*path))
-
-    def get(self, where: "Slice", name: str) -> object:
-        """The value of a member of the object in a slice, or None."""
-        return self.load(self.find(where, name))
 
     def members(self, where: "Slice") -> "Iterator[tuple[str, Slice]]":
         """Names and slices of the members of an object, in ascending order of their UTF-8.

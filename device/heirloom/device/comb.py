@@ -4,15 +4,14 @@ A scalar of teeth * spacing bits is read as so many rows of bits, one above the 
 one precomputed sum of the teeth P, 2^spacing P, 2^(2 * spacing) P and so on. Bits stand for +1 and
 -1 instead of 1 and 0: so a table has 2^(teeth - 1) rows only, and every column picks one.
 
-Tables are rows of bytes, made by `make_table` of the curve's module; a last row holds the point itself. In memory each
-row is an object of its own, since a small heap that has been in use for a while has no large hole. Tables may be kept
-on flash, with a hash that is checked when the table is opened: the verifiers see whether a table is of the
-right key, but take the other rows as they are.
+Tables are rows of bytes, made by `make_table` of the curve's module; a last row holds the point itself. Tables may be
+kept on flash, with a hash that is checked when the table is opened: the verifiers see whether a table is of the right
+key, but take the other rows as they are.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from typing import Union
 
     from heirloom.device.protocols import Buffer
 
@@ -58,11 +57,12 @@ def inverse(value: int, modulus: int) -> int:
 
 
 class MemoryTable:
-    """A table in memory."""
+    """A table in memory, all rows in one piece."""
 
-    def __init__(self, rows: "Sequence[Buffer]") -> None:
-        self._rows = rows
+    def __init__(self, data: "Buffer") -> None:
+        self._data = memoryview(data)
 
-    def row(self, index: int, buffer: bytearray) -> None:
+    def row(self, index: int, buffer: "Union[bytearray, memoryview]") -> None:
         """Copy row `index` into the buffer, which is as long as a row."""
-        buffer[:] = self._rows[index]
+        length = len(buffer)
+        buffer[:] = self._data[index * length : index * length + length]

@@ -1,12 +1,11 @@
-"""Comb tables of Ed25519 keys; see comb.py. Points are as in ed25519.py."""
+"""Comb tables of Ed25519 keys; see comb.py."""
 
-from heirloom.device.comb import const
-from heirloom.device.comb_build import get, invert_all, put, sums
-from heirloom.device.ed25519 import KEY_ROW, NOTHING, ROW_LENGTH, SPACING, TEETH, add, double, negative
+from heirloom.device.comb import MemoryTable, const
+from heirloom.device.ed25519 import KEY_ROW, ROW_LENGTH, SPACING, TEETH, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from heirloom.device.ed25519 import Point
+    from heirloom.device.edwards import Sum
     from heirloom.device.protocols import Update
 
 _P = const((1 << 255) - 19)
@@ -15,28 +14,53 @@ _ROOT_OF_MINUS_ONE = const(19681161376707505956807079304988542015446066515923890
 
 
 def make(public: bytes, write: "Update") -> None:
-    """Write the comb table of a key: 17 rows of ROW_LENGTH bytes, one by one; each may be kept.
+    """Write the comb table of a key: 17 rows of ROW_LENGTH bytes, one by one.
 
     Raises ValueError when the key is not the canonical encoding of a point.
     """
     x, y = _decode(public)
-    rows = [bytearray(ROW_LENGTH) for _ in range(KEY_ROW + 1)]
-    _put(rows[KEY_ROW], x, y, 1)
-    for row, (e, f, g, h) in sums((x, 1, 1, y), NOTHING, TEETH, SPACING, double, _cache, negative, add):
-        _put(rows[row], e * f % _P, g * h % _P, f * g % _P)
-    invert_all(rows, 2, _P)
-    for done in rows:
-        scale = get(done, 2)
-        x = get(done, 0) * scale % _P
-        y = get(done, 1) * scale % _P
-        _put(done, (y + x) % _P, (y - x) % _P, _2D * x * y % _P)
-        write(done)
+    last = _row(x, y)
+    key = MemoryTable(last)
+    steps = _steps(key)
+    total = nothing()
+    for _ in range(TEETH - 1):
+        total.add(key, 0, True)
+        _double(total, SPACING)
+    total.add(key, 0, True)
+    for tooth in range(TEETH - 1):
+        total.add(steps, tooth, False)
+    # Now only the last tooth is positive: row 0. Each row differs from the one before in the signs of some.
+    for row in range(KEY_ROW):
+        for tooth in range(TEETH - 1):
+            if row and (row ^ row - 1) >> tooth & 1:
+                total.add(steps, tooth, bool(row >> tooth & 1))
+        x, y = total.affine()
+        write(_row(x, y))
+    write(last)
 
 
-def _put(row: bytearray, first: int, second: int, third: int) -> None:
-    put(row, 0, first)
-    put(row, 1, second)
-    put(row, 2, third)
+def _steps(key: MemoryTable) -> MemoryTable:
+    """Twice each tooth but the last."""
+    steps = bytearray(ROW_LENGTH * (TEETH - 1))
+    total = nothing()
+    total.add(key, 0, True)
+    _double(total, 1)
+    for tooth in range(TEETH - 1):
+        if tooth:
+            _double(total, SPACING)
+        x, y = total.affine()
+        steps[tooth * ROW_LENGTH : (tooth + 1) * ROW_LENGTH] = _row(x, y)
+    return MemoryTable(steps)
+
+
+def _double(total: "Sum", times: int) -> None:
+    for _ in range(times):
+        total.double()
+
+
+def _row(x: int, y: int) -> bytes:
+    """The row of an affine point."""
+    return b"".join([(number % _P).to_bytes(32, "little") for number in (y + x, y - x, _2D * x * y)])
 
 
 def _decode(encoded: bytes) -> "tuple[int, int]":
@@ -58,10 +82,3 @@ def _decode(encoded: bytes) -> "tuple[int, int]":
     if x & 1 != sign:
         x = _P - x
     return x, y
-
-
-def _cache(point: "Point") -> "Point":
-    e, f, g, h = point
-    x = e * f % _P
-    y = g * h % _P
-    return y + x, y - x, e * h % _P * _2D % _P, 2 * f * g % _P

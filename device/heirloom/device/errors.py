@@ -22,6 +22,7 @@ E_FAILED = "E_FAILED"  # this release failed here before
 E_OWNER = "E_OWNER"  # the owner said no
 E_SPACE = "E_SPACE"  # flash is full
 E_STATE = "E_STATE"  # the device's own files are damaged or refuse to be written
+E_FIRMWARE = "E_FIRMWARE"  # firmware that this unit cannot take
 E_TRIAL = "E_TRIAL"  # a trial is running
 E_LIMIT = "E_LIMIT"  # more of something than this device handles
 

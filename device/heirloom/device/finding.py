@@ -17,14 +17,14 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-    from heirloom.device.http import Http
+    from heirloom.device.protocols import Transport
     from heirloom.device.target import Target
 
     # path, length in bytes, SHA-256, custom values: a target without the classes of the core; the epoch of the product.
     Found = tuple[str, int, bytes, dict[str, Any], int]
 
 
-def places(http: "Http", owner: "dict[str, Any]", device: "dict[str, Any]") -> Places:
+def places(http: "Transport", owner: "dict[str, Any]", device: "dict[str, Any]") -> Places:
     """Where to look: the owner's own URL, then those that the trusted root names, then those of the provisioning."""
     urls = [owner["url"]]
     client = Client(FlashStore(), Places(http, []), 0)
@@ -96,10 +96,16 @@ def _use_network_clock(client: Client, date: str) -> None:
 
 
 def _versions(client: Client) -> "dict[str, int]":
-    try:
-        return client.versions()
-    except UpdateError:
-        return {}
+    """Versions of the top-level files that lie here, for status reports."""
+    found = {}
+    for role in ("root", "timestamp", "snapshot", "targets"):
+        try:
+            version = client.value(role, "version")
+        except UpdateError:
+            continue
+        if isinstance(version, int):
+            found[role] = version
+    return found
 
 
 def _found(client: Client, board: "Any", channel: str, version: "Optional[str]") -> "Found":

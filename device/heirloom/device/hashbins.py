@@ -21,8 +21,8 @@ def has_prefix(document: "Document", prefixes: "Slice", path: str) -> bool:
 
 def bin_of(document: "Document", where: "Slice", path: str) -> str:
     """The hash bin of a path: prefix, hyphen, number of the bin in hexadecimal. Raises UpdateError E_FORMAT."""
-    prefix = string(document, document.get(where, "name_prefix"))
-    bits = document.get(where, "bit_length")
+    prefix = string(document, document.load(document.find(where, "name_prefix")))
+    bits = document.load(document.find(where, "bit_length"))
     if not isinstance(bits, int) or isinstance(bits, bool) or not 1 <= bits <= 32:
         raise document.malformed("has hash bins without a proper bit_length")
     number = int(_digest(path)[:8], 16) >> (32 - bits)

@@ -1,6 +1,6 @@
 """A bounded HTTP/1.1 client: one connection at a time, kept alive, and nothing a server says is believed.
 
-Waiting is bounded twice: so many seconds without a byte, and a lowest rate over the whole answer, so that
+Waiting is bounded twice: so many seconds without a byte, and a lowest rate of the body over the whole answer, so that
 a server that trickles cannot hold a device for hours. Reading into a full buffer allocates nothing.
 """
 
@@ -25,6 +25,7 @@ _HEADER_LINES = const(64)
 _IDLE_MS = const(10000)
 _GRACE_MS = const(20000)  # from here on an answer must come at 1 byte a millisecond
 _REDIRECTS = const(3)
+_HINTS = const(4)
 _ETIMEDOUT = const(110)
 _ECONNRESET = const(104)
 _REASONS = {
@@ -40,6 +41,13 @@ _REASONS = {
 class Http:
     """One client. `sent`, `received` and `requests` count bytes of HTTP and requests; `date` is the newest answer's."""
 
+    # Of one answer, set when it is asked for: where `buffer` is read and filled, since when, and how many bytes of the
+    # body came. They alone buy time: a head or trailers without end do not.
+    start: int
+    end: int
+    came: int
+    _began: "Any"
+
     def __init__(self, idle_ms: int = _IDLE_MS, grace_ms: int = _GRACE_MS) -> None:
         self.sent = 0
         self.received = 0
@@ -47,15 +55,11 @@ class Http:
         self.date = ""
         self.open_body = False  # the last answer was not read to its end
         self.buffer = bytearray(_BUFFER_BYTES)
-        self.start = 0
-        self.end = 0
         self._idle_ms = idle_ms
         self._grace_ms = grace_ms
         self._peer: "tuple[bool, str, int] | None" = None
         self._sockets: "list[Any]" = []
         self._poller: "Any" = None
-        self._began: "Any" = 0
-        self._came = 0
 
     def get(self, url: str, offset: int = 0, etag: str = "", tls_only: bool = False) -> "Response":
         """GETs a URL from byte `offset` on, following up to three redirects; the body is still to be read.
@@ -119,7 +123,7 @@ class Http:
             more += f"If-None-Match: {etag}\r\n"
         data = memoryview(head(host, port, path, more))
         self.requests += 1
-        self.start = self.end = self._came = 0
+        self.start = self.end = self.came = 0
         self._began = time.ticks_ms()
         while True:
             count = self._sockets[0].write(data) or 0
@@ -134,7 +138,7 @@ class Http:
         now = time.ticks_ms()
         if (
             time.ticks_diff(now, since) > self._idle_ms
-            or time.ticks_diff(now, self._began) > self._grace_ms + self._came
+            or time.ticks_diff(now, self._began) > self._grace_ms + self.came
         ):
             raise OSError(_ETIMEDOUT)
 
@@ -146,7 +150,6 @@ class Http:
             count = self._sockets[0].readinto(buffer)
             if count is not None:
                 self.received += count
-                self._came += count
                 return int(count)
             for _ in self._poller.ipoll(500):
                 pass
@@ -179,13 +182,17 @@ class Response:
         self._http = http
         self._left: "int | None" = None  # bytes of the body or of this chunk; None: until the connection ends
         self._chunked = False
-        words = http.line().split(None, 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
-            raise ValueError("not HTTP")
-        self.status = int(words[1])
+        self.status = 100
+        for _ in range(_HINTS + 1):
+            if not 100 <= self.status < 200:  # those come before the answer (RFC 9110, 15.2)
+                break
+            words = http.line().split(None, 2)
+            if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
+                raise ValueError("not HTTP")
+            self.status = int(words[1])
+            self._keep = words[0] == b"HTTP/1.1"
+            self._read_head()
         self.offset = offset if self.status == 206 else 0
-        self._keep = words[0] == b"HTTP/1.1"
-        self._read_head()
         if self.status in (204, 304):
             self._left, self._chunked = 0, False
         elif self._chunked:
@@ -250,6 +257,7 @@ class Response:
             count = http.receive(buffer if wanted == len(buffer) else memoryview(buffer)[:wanted])
             if not count and self._left is not None:
                 raise OSError(_ECONNRESET)
+        http.came += count
         if self._left is not None:
             self._left -= count
         elif not count:

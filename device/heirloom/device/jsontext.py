@@ -85,4 +85,6 @@ def refuse(scanner: "Scanner", words: "array[int]", event: int) -> None:
         complaint = _COMPLAINTS[event - BAD]
     elif words[STATE] != NAME_STRING or words[P] != words[LENGTH] or words[GREATER]:
         raise Unordered
-    raise UpdateError(E_FORMAT, f"{scanner.name} {complaint} (at byte {scanner.position()})")
+    at = scanner.position()
+    hint = "" if event != BAD or at else "; perhaps a page where the network wants a log-in"
+    raise UpdateError(E_FORMAT, f"{scanner.name} {complaint} (at byte {at}{hint})")

@@ -9,7 +9,7 @@ import heirloom_boot
 from micropython import const
 
 from heirloom.device.clock import now
-from heirloom.device.errors import E_HASH, E_OWNER, E_REQUIRES, E_TRIAL, UpdateError
+from heirloom.device.errors import E_FIRMWARE, E_HASH, E_LENGTH, E_OWNER, E_REQUIRES, E_TRIAL, UpdateError
 from heirloom.device.store import read, write_atomic
 
 TYPE_CHECKING = const(0)
@@ -27,7 +27,8 @@ _STEADY_MS = const(600_000)
 class Release:
     """A release that may be installed. Its manifest lies on flash, verified; `order` is [epoch, sequence]."""
 
-    def __init__(self, manifest: "Manifest") -> None:
+    def __init__(self, manifest: "Manifest", sha256: bytes) -> None:
+        self.sha256 = sha256  # of the manifest
         self.version = manifest.version
         self.order = [manifest.epoch, manifest.sequence]
         self.install = manifest.install
@@ -49,7 +50,7 @@ def judge(
     state = heirloom_boot.current()
     if state["a"] and hashlib.sha256(read(heirloom_boot.slot_path(state["a"]))).digest() == found[2]:
         return None
-    repairs = recovering or not state["a"]
+    repairs = recovering or _runs_older(found, state)
     epoch, sequence = found[3].get("epoch"), found[3].get("sequence")
     # What the signed role says is judged before anything is fetched, and the manifest again after.
     if isinstance(epoch, int) and isinstance(sequence, int):
@@ -64,7 +65,33 @@ def judge(
         if error.code != E_REQUIRES or not manifest.via:
             raise
         return manifest.via
-    return Release(manifest)
+    if manifest.firmware:
+        _check_firmware(manifest.firmware[0])
+    return Release(manifest, found[2])
+
+
+def _runs_older(found: "Found", state: "dict[str, Any]") -> bool:
+    """Whether what was found is the highest confirmed release, and one before it runs, or none: its slot was lost."""
+    from heirloom.device.manifest import Manifest
+
+    if not state["a"]:
+        return True
+    if [found[3].get("epoch"), found[3].get("sequence")] != state["o"]:
+        return False
+    try:
+        return bool(list(Manifest.decode(read(heirloom_boot.slot_path(state["a"]))).order) < state["o"])
+    except UpdateError:
+        return False
+
+
+def _check_firmware(length: int) -> None:
+    try:
+        from heirloom.device import firmware
+    except ImportError:
+        raise UpdateError(
+            E_FIRMWARE, "the release brings firmware, and that of this unit is not replaced over the air"
+        ) from None
+    firmware.check(length)
 
 
 def _ask_owner(manifest: "Manifest", owner: "dict[str, Any]", state: "dict[str, Any]") -> None:
@@ -76,18 +103,33 @@ def _ask_owner(manifest: "Manifest", owner: "dict[str, Any]", state: "dict[str, 
 
 def _manifest(found: "Found", places: "Places") -> "Manifest":
     """The manifest, verified and on flash; fetched unless it lies there from an install that was cut."""
-    from heirloom.device.manifest import MAX_LENGTH, Manifest
+    from heirloom.device.manifest import Manifest
 
-    path, length, sha256 = found[:3]
+    sha256 = found[2]
     data = read(_STAGING)
     if hashlib.sha256(data).digest() != sha256:
-        folder, _, name = path.rpartition("/")
-        prefix = str(binascii.hexlify(sha256), "ascii")
-        data = places.read(f"targets/{folder}/{prefix}.{name}", min(length, MAX_LENGTH))
-        if len(data) != length or hashlib.sha256(data).digest() != sha256:
-            raise UpdateError(E_HASH, f"{path} is not what was signed")
+        data = _fetched(found, places)
         write_atomic(_STAGING, data)
     return Manifest.decode(data)
+
+
+def _fetched(found: "Found", places: "Places") -> bytes:
+    """The manifest from the first place that has it as it was signed."""
+    from heirloom.device.manifest import MAX_LENGTH
+
+    path, length, sha256 = found[:3]
+    folder, _, name = path.rpartition("/")
+    prefix = str(binascii.hexlify(sha256), "ascii")
+    for _ in range(len(places)):
+        try:
+            data = places.read(f"targets/{folder}/{prefix}.{name}", min(length, MAX_LENGTH))
+            if hashlib.sha256(data).digest() == sha256:
+                return data
+        except UpdateError as error:
+            if error.code != E_LENGTH:
+                raise
+        places.next()
+    raise UpdateError(E_HASH, f"{path} is not what was signed")
 
 
 def record(
@@ -96,10 +138,16 @@ def record(
     error: "Optional[str]" = None,
     fetched: "Optional[dict[str, int]]" = None,
     settled: bool = False,
+    found: bool = False,
+    waiting: "Any" = None,
+    media: str = "",
+    news: str = "",
 ) -> None:
     """Keeps the outcome for status reports and for the poll, best effort.
 
     settled: nothing is left to do until the repository changes. Only then may a poll be content with "not modified".
+    found: a release to install. waiting: what waits for the owner's yes; 0: nothing does; None: as before. media: the
+    medium that was asked instead of the network; news: its timestamp, when it need not be asked again.
     """
     last = heirloom_boot.read_json("last")
     before = last.get("check") or {}
@@ -112,8 +160,15 @@ def record(
     last["etag"] = heirloom_boot.read_json("trust/time").get("etag", "") if settled else ""
     if fetched:
         last["fetched"] = fetched
+    if found:
+        last["media"] = media
+    if waiting is not None:
+        last["waiting"] = waiting or None
+    if media:
+        last["news"] = news
     if places:
-        last["urls"] = places.urls()
+        if not media:
+            last["urls"] = places.urls()
         last["metadata"] = places.versions or last.get("metadata")
     try:
         write_atomic("/heirloom/last", json.dumps(last).encode())

@@ -8,7 +8,8 @@ key ids they go by.
 import binascii
 import hashlib
 
-from heirloom.device.compat import collect, const
+from heirloom.device.canonical import tidy
+from heirloom.device.compat import const
 from heirloom.device.errors import E_KEYS, E_LIMIT, E_THRESHOLD, UpdateError
 from heirloom.device.roles import natural
 
@@ -61,13 +62,12 @@ class Key:
     def _kept_table(self, tables: "TableCache") -> "Optional[Table]":
         table = tables.get(self.name)
         if table is None:
-            collect()
+            tidy()
             tables.put(self.name, self.make_table)
             table = tables.get(self.name)
         return table
 
     def _verify(self, document: "Document", signature: bytes, table: "Optional[Table]") -> bool:
-        collect()  # verifiers soon fill a small heap with numbers; what they keep must fit in between
         scheme = _scheme(self.kind)
         if self.kind == _RSA:
             n, e = self.material
@@ -132,7 +132,7 @@ class Delegation:
 
     def key(self, key_id: str) -> "Optional[Key]":
         """The key with this id, or None when there is none that is usable."""
-        return parse(self.delegator.get(self.keys, key_id))
+        return parse(self.delegator.load(self.delegator.find(self.keys, key_id)))
 
     def verify(self, document: "Document", section: str, tables: "Optional[TableCache]" = None) -> None:
         """Checks that enough of these keys signed the document.

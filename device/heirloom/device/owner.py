@@ -1,33 +1,45 @@
 """The owner's switches, obeyed before anything else: /heirloom/owner.cbor and its last good copy.
 
-Without any file the owner has said nothing, and updates are on. A file that cannot be read means its last
-good copy; when that is gone too, updates are off until somebody says otherwise: never the defaults.
-
-An owner who stands beside the device may also let it take expired metadata, once (docs/adr/0006):
+Without any file the owner has said nothing, and updates are on. A file that cannot be read, or says what no switch
+means, means its last good copy; when that is gone too, updates are off until somebody says otherwise: never the
+defaults.
 
     from heirloom.device import owner
-    owner.accept_stale()               # at the REPL, or where the application reads a button held down
-    machine.reset()
+    owner.change(updates="ask")        # at the REPL, in a menu of the application's own
+    owner.accept_stale()               # take expired metadata, once (docs/adr/0006)
+    owner.install_from("/sd")          # at the next start, from a card
+    owner.approve()                    # yes to the release that waits
 
-Only a person's act at the device may lead to that call. Nothing that a release, a server or a stick brings makes it.
+Only a person's act at the device may lead to those calls (presence.py). Nothing that a release, a server or a stick
+brings makes them.
 """
 
 import os
 
 import heirloom_boot
+from micropython import const
 
-from heirloom.device.errors import E_STATE, UpdateError
-from heirloom.device.store import flash_error, read, write_atomic
+from heirloom.device.store import read
 
-_FILE = "/heirloom/owner.cbor"
-_COPY = "/heirloom/owner.bak"
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Optional
+
+FILE = "/heirloom/owner.cbor"
+COPY = "/heirloom/owner.bak"
 # A file of its own: from the copy of the switches a permission would come back.
 _STALE = "/heirloom/stale-once"
-_NAMES = {1: "updates", 2: "network", 3: "channel", 4: "pinned", 5: "url", 6: "tls_only"}
+NAMES = {1: "updates", 2: "network", 3: "channel", 4: "pinned", 5: "url", 6: "tls_only", 7: "media"}
+_FILE_BYTES = const(1024)
+_NAME_BYTES = const(64)
+_PLACE_BYTES = const(255)
 
 
 class Owner:
-    """updates: "on", "ask" or "off"; network: may the client use it; channel, pinned version and url: None or text."""
+    """updates: "on", "ask" or "off"; network: may the client use it; the others: None or text.
+
+    media: where a card or stick is looked at by itself at each start. damaged: neither file could be read.
+    """
 
     updates: "str" = "on"
     network: "bool" = True
@@ -35,20 +47,24 @@ class Owner:
     pinned: "str | None" = None
     url: "str | None" = None
     tls_only: "bool" = False
+    media: "str | None" = None
+    damaged: "bool" = False
 
     def as_dict(self) -> "dict[str, object]":
         """The switches by name, for status reports."""
-        return {name: getattr(self, name) for name in _NAMES.values()}
+        return {name: getattr(self, name) for name in NAMES.values()}
 
 
 def load() -> Owner:
     """The switches as last set."""
+    if not heirloom_boot.exists(FILE) and not heirloom_boot.exists(COPY):
+        return Owner()
+    for path in (FILE, COPY):
+        owner = Owner()
+        if _apply(owner, read(path, _FILE_BYTES)):
+            return owner
     owner = Owner()
-    data, copy = read(_FILE), read(_COPY)
-    if not data and not copy:
-        return owner
-    if not (_apply(owner, data) or _apply(owner, copy)):
-        owner.updates = "off"
+    owner.updates, owner.damaged = "off", True
     return owner
 
 
@@ -57,30 +73,41 @@ def _apply(owner: Owner, data: bytes) -> bool:
 
     try:
         values = cbor.decode(data)
-        if not isinstance(values, dict) or values.get(1) not in ("on", "ask", "off"):
-            return False
     except cbor.CborError:
         return False
-    for key, name in _NAMES.items():
-        if key in values:
-            setattr(owner, name, values[key])
+    if not isinstance(values, dict) or 1 not in values:
+        return False
+    for number, name in NAMES.items():
+        if number in values:
+            if not valid(name, values[number]):
+                return False
+            setattr(owner, name, values[number])
     return True
+
+
+def valid(name: str, value: object) -> bool:
+    """Whether a switch can have this value."""
+    if name == "updates":
+        return isinstance(value, str) and value in ("on", "ask", "off")
+    if name == "network" or name == "tls_only":
+        return value is True or value is False
+    if value is None:
+        return True
+    longest = _PLACE_BYTES if name == "url" else _NAME_BYTES
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not all(" " < c < "\x7f" for c in value):
+        return False
+    if name == "url":
+        return value.startswith(("http://", "https://"))
+    if name == "media":
+        return len(value) > 1 and value[0] == "/" and ".." not in value
+    return "/" not in value
 
 
 def change(**values: object) -> Owner:
     """Sets switches by name; only a person's wish may call this. Raises UpdateError."""
-    from heirloom.device import cbor
+    from heirloom.device import presence
 
-    owner = load()
-    for name, value in values.items():
-        if name not in _NAMES.values() or (name == "updates" and value not in ("on", "ask", "off")):
-            raise UpdateError(E_STATE, f"the owner has no switch {name}={value!r}")
-        setattr(owner, name, value)
-    set_names = {key: getattr(owner, name) for key, name in _NAMES.items()}
-    data = cbor.encode({key: value for key, value in set_names.items() if value is not None})
-    write_atomic(_FILE, data)
-    write_atomic(_COPY, data)
-    return owner
+    return presence.change(**values)
 
 
 def accept_stale() -> None:
@@ -88,15 +115,27 @@ def accept_stale() -> None:
 
     That check is due at the next start. Raises UpdateError.
     """
-    write_atomic(_STALE, b"1")
-    try:
-        heirloom_boot.change(d=1)
-    except OSError as error:
-        raise flash_error(error, "state") from None
+    from heirloom.device import presence
+
+    presence.accept_stale()
+
+
+def install_from(path: str = "/sd", stale: bool = False) -> None:
+    """The next start installs from a card, a stick or a bundle file; see presence.install_from. Raises UpdateError."""
+    from heirloom.device import presence
+
+    presence.install_from(path, stale)
+
+
+def approve(version: "Optional[str]" = None) -> str:
+    """Yes to the release that waits; the next start installs it. Returns its version. Raises UpdateError."""
+    from heirloom.device import presence
+
+    return presence.approve(version)
 
 
 def stale_pending() -> bool:
-    """Whether that permission is there and not yet used."""
+    """Whether expired metadata may be taken, which was not yet used."""
     return heirloom_boot.exists(_STALE)
 
 

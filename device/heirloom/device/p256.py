@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
-    from heirloom.device.protocols import Buffer, Table, Update
+    from heirloom.device.protocols import Table, Update
 
     Affine = tuple[int, int]
     Point = Optional[tuple[int, int, int, int]]
@@ -64,9 +64,9 @@ def make_table(point: bytes, write: "Update") -> None:
 
 
 def _memory_table(point: bytes) -> MemoryTable:
-    rows: "list[Buffer]" = []
-    make_table(point, rows.append)
-    return MemoryTable(rows)
+    data = bytearray()
+    make_table(point, data.extend)
+    return MemoryTable(data)
 
 
 def _checked(table: "Table", point: bytes) -> "Table":

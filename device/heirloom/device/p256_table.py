@@ -1,11 +1,13 @@
 """Comb tables of P-256 keys; see comb.py. Points are as in p256.py."""
 
 from heirloom.device.comb import const, inverse
-from heirloom.device.comb_build import get, invert_all, put, sums
+from heirloom.device.comb_build import get, invert_all, put
 from heirloom.device.p256 import KEY_ROW, ROW_LENGTH, SPACING, TEETH, add, double, finite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from heirloom.device.p256 import Affine, Point
     from heirloom.device.protocols import Update
 
@@ -22,7 +24,7 @@ def make(point: bytes, write: "Update") -> None:
     x, y = _decode(point)
     rows = [bytearray(ROW_LENGTH) for _ in range(KEY_ROW)]
     scales = [bytearray(32) for _ in range(KEY_ROW)]
-    for row, total in sums((x, y, 1, 1), None, TEETH, SPACING, double, _affine, _negative, add):
+    for row, total in _sums((x, y, 1, 1)):
         x, y, zz, zzz = finite(total)
         # 1 / zzz gives both: 1 / zz = zz^2 / zzz^2.
         _put(rows[row], x * zz % _P * zz % _P, y)
@@ -33,6 +35,29 @@ def make(point: bytes, write: "Update") -> None:
         _put(rows[row], get(rows[row], 0) * scale % _P * scale % _P, get(rows[row], 1) * scale % _P)
         write(rows[row])
     write(point[1:])
+
+
+def _sums(point: "Point") -> "Iterator[tuple[int, Point]]":
+    """Compute the rows of a table: pairs of a row number and a point, each row once, in no useful order."""
+    total: "Point" = None
+    steps = []  # twice each tooth but the last
+    for _ in range(TEETH - 1):
+        total = add(total, _negative(_affine(point)))
+        point = double(point)
+        steps.append(_affine(point))
+        for _ in range(SPACING - 1):
+            point = double(point)
+    total = add(total, _affine(point))
+    yield 0, total
+    row = 0
+    # In the order of a Gray code, each row differs from the one before in the sign of one tooth.
+    for i in range(1, 1 << TEETH - 1):
+        tooth = 0
+        while not i >> tooth & 1:
+            tooth += 1
+        row ^= 1 << tooth
+        total = add(total, steps[tooth] if row >> tooth & 1 else _negative(steps[tooth]))
+        yield row, total
 
 
 def _put(row: bytearray, x: int, y: int) -> None:

@@ -16,8 +16,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-    from heirloom.device.http import Http, Response
-    from heirloom.device.protocols import Sink
+    from heirloom.device.protocols import Answer, Sink, Transport
 
 _CHUNK_BYTES = const(512)
 _INFLATE_BYTES = const(8192)  # a longer compressed file is fetched plain, which streams
@@ -28,7 +27,7 @@ _MISSING = (403, 404, 410)  # object stores say 403 for what is not there
 class Places:
     """The base URLs of one repository, each ending in a slash, the preferred first."""
 
-    def __init__(self, http: "Http", urls: "list[str]", tls_only: bool = False) -> None:
+    def __init__(self, http: "Transport", urls: "list[str]", tls_only: bool = False) -> None:
         self._http = http
         self._urls: "list[str]" = []
         self._refused: "list[str]" = []
@@ -85,7 +84,7 @@ class Places:
 
         return self._each(attempt, lambda: self._proven)  # type: ignore[no-any-return]
 
-    def open(self, path: str, offset: int = 0) -> "Response":
+    def open(self, path: str, offset: int = 0) -> "Answer":
         """Opens a target or blob from byte `offset` on.
 
         Raises UpdateError E_NOT_FOUND when a place answered but none has it, E_NETWORK when none answered.
@@ -138,7 +137,7 @@ class Places:
         self._copy(response, sink)
         return "p" + response.etag
 
-    def _get(self, path: str, offset: int = 0, etag: str = "") -> "Response":
+    def _get(self, path: str, offset: int = 0, etag: str = "") -> "Answer":
         url = self._urls[self._at]
         try:
             response = self._http.get(url + path, offset, etag, self._tls_only)
@@ -155,14 +154,14 @@ class Places:
             raise UpdateError(E_NETWORK, f"{url} answers {path} with status {response.status}")
         return response
 
-    def _copy(self, response: "Response", sink: "Any") -> None:
+    def _copy(self, response: "Answer", sink: "Any") -> None:
         while True:
             count = response.readinto(self._chunk)
             if not count:
                 return
             sink.write(self._chunk if count == _CHUNK_BYTES else self._view[:count])
 
-    def _inflate(self, response: "Response", sink: "Sink") -> bool:
+    def _inflate(self, response: "Answer", sink: "Sink") -> bool:
         """Whether the body was inflated into the sink; a body too long or damaged is left to the plain file."""
         if response.length is None or response.length > _INFLATE_BYTES:
             return False

@@ -22,38 +22,47 @@ if TYPE_CHECKING:
 _AFTER_S = const(5)
 _EVERY_S = const(3600)
 _RETRY_S = const(15)
+_TRIES = const(4)
 _PATIENCE_S = const(10)
 UNCHANGED = 304
 CHANGED = 200
 _YEAR_2000 = 946684800
 # Free heap with which a whole check is made beside the application.
 _ROOM_BYTES = 110_000 if sys.maxsize > 1 << 32 else 56_000
+# Free heap with which blobs are fetched beside it: their modules, a manifest, a kibibyte.
+_FETCH_ROOM_BYTES = 64_000 if sys.maxsize > 1 << 32 else 32_000
 
 loop_ran = False  # the application runs asyncio
 
 
-async def task(tried: bool, checked: bool) -> None:
+async def task(tried: bool, checked: bool, background: bool = False) -> None:
     """Looks soon after the start and then each hour, give or take an eighth; earlier again when nobody answered.
 
-    tried, checked: main.py began, and completed, a whole check at this start.
+    tried, checked: main.py began, and completed, a whole check at this start. background: the running release wants its
+    loop left alone, so checks are made in main.py, and what they leave is fetched here.
     """
     global loop_ran  # noqa: PLW0603 - the one thing that the timer has to be told
     loop_ran = True
     state = heirloom_boot.change(s=0)
     mode = state["y"][3] if state["t"] else None
+    # What a card brought was checked there, by the client that goes on: the next one can come the same way.
+    offline = bool(mode) and bool(heirloom_boot.read_json("last").get("media"))
     if isinstance(mode, int):
         asyncio.create_task(_confirm_after(mode))  # noqa: RUF006 - MicroPython's loop keeps its tasks
     every_s = heirloom_boot.timing("check_every_s", _EVERY_S)
     wait_s = heirloom_boot.timing("check_after_s", _AFTER_S)
     failures = 0
     started = time.time()
+    if len(state.get("b") or ()) == 2 and not state["t"]:
+        await _fetch(state["b"], wait_s)
     while True:
         await asyncio.sleep(wait_s)
         status = await look()
         if status == CHANGED or (status and mode == "check" and not checked):
             # Whoever sits on the network can make this happen: at most one reset an hour comes of it.
-            checked = _check(not mode and (not tried or time.time() - started >= every_s)) or checked
-        if status and checked and mode == "check":
+            may_reset = not mode and (not tried or time.time() - started >= every_s)
+            checked = _check(may_reset, background and not mode) or checked
+        if (status or offline) and checked and mode == "check":
             heirloom_boot.confirm()
             mode = None
         failures = 0 if status else failures + 1
@@ -131,10 +140,13 @@ async def _status(host: str, port: int, tls: "Any", request: bytes) -> int:
         writer.close()
 
 
-def _check(may_reset: bool) -> bool:
-    """The whole check; returns whether it was completed. Resets into main.py when there is something to install."""
+def _check(may_reset: bool, elsewhere: bool) -> bool:
+    """The whole check; returns whether it was completed. Resets into main.py when there is something to install.
+
+    elsewhere: it may not be made here, because it holds the loop up.
+    """
     gc.collect()
-    if gc.mem_free() < _ROOM_BYTES:
+    if elsewhere or gc.mem_free() < _ROOM_BYTES:
         if may_reset:
             _restart("something changed; restarting to check it")
         return False
@@ -148,6 +160,32 @@ def _check(may_reset: bool) -> bool:
             print("heirloom: poll:", error)
     heirloom_boot.forget()
     return bool(updater.completed)
+
+
+async def _fetch(order: "list[int]", wait_s: int) -> None:
+    """Fetches the release that main.py left staged, and resets for it to be installed; main.py does what fails here."""
+    for attempt in range(_TRIES):
+        await asyncio.sleep(wait_s if not attempt else _RETRY_S << attempt)
+        gc.collect()
+        if gc.mem_free() < _FETCH_ROOM_BYTES:
+            print("heirloom: poll: too little memory to fetch beside the application")
+            break
+        try:
+            owner = heirloom_boot.client("owner").load()
+            if owner.updates == "off" or not owner.network:
+                return
+            for wait_ms in heirloom_boot.client("network").connecting():
+                await asyncio.sleep_ms(wait_ms)
+            background = heirloom_boot.client("background")
+            came = await background.fetch(background.places(), owner.tls_only)
+            heirloom_boot.log(f"{came} bytes came beside the application")
+            break
+        except Exception as error:
+            print("heirloom: poll:", error)
+        finally:
+            heirloom_boot.forget()
+    heirloom_boot.change(b=order + [1])
+    _restart("restarting to install what was fetched")
 
 
 def _restart(why: str) -> None:

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
             """The highest root version that the device's state remembers; 0 when it remembers none."""
 
         def remember_root(self, version: int) -> None:
-            """Called right after a root was committed. Must never lower what highest_root() gives."""
+            """Called with the version of the trusted root at each check. Must never lower what highest_root() gives."""
 
     class Sink(Protocol):
         """Where a fetcher puts the body of one file."""
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     class Table(Protocol):
         """A comb table of a key, read row by row."""
 
-        def row(self, __index: int, __buffer: bytearray) -> object:  # noqa: PYI063 - MicroPython has no "/"
+        def row(self, __index: int, __buffer: Union[bytearray, memoryview]) -> object:  # noqa: PYI063 - MicroPython has no "/"
             """Reads row `index` into the buffer."""
 
     class TableCache(Protocol):
@@ -115,3 +115,29 @@ if TYPE_CHECKING:
 
         def drop(self, name: str) -> None:
             """Forgets a table that gave a wrong verdict."""
+
+    class Answer(Protocol):
+        """A file as a transport gives it, still to be read."""
+
+        etag: str
+        status: int  # as of HTTP
+        offset: int  # the byte of the file at which it begins, which is not always what was asked for
+
+        @property
+        def length(self) -> Optional[int]:
+            """How many bytes are left, when that is known."""
+
+        def readinto(self, __buffer: "Union[bytearray, memoryview]") -> int:  # noqa: PYI063 - MicroPython has no "/"
+            """Reads the next bytes; 0 at the end. Raises UpdateError E_NETWORK."""
+
+    class Transport(Protocol):
+        """How places are asked: by HTTP, or by reading what lies on a medium."""
+
+        date: str
+        requests: int
+
+        def get(self, __url: str, __offset: int = 0, __etag: str = "", __tls_only: bool = False) -> Answer:  # noqa: PYI063
+            """Asks for a file from byte `offset` on. Raises UpdateError E_NETWORK."""
+
+        def close(self) -> object:
+            """Lets go of connections and files."""

@@ -28,6 +28,7 @@ def rebuild() -> "dict[str, Any]":
         if damaged(slot) == []:
             manifest = load(heirloom_boot.slot_path(slot))
             found.append((list(manifest.order), manifest.floor, slot, manifest.confirm))
+    state["p"] = _marks([slot for _, _, slot, _ in found])
     found.sort(key=lambda entry: entry[0])
     if found:
         order, floor, slot, confirm = found[-1]
@@ -42,6 +43,18 @@ def rebuild() -> "dict[str, Any]":
     return state
 
 
+def _marks(slots: "list[str]") -> "Optional[dict[str, str]]":
+    """The firmware of each slot whose release brought one, found anew on flash; "-" where it is not there any more."""
+    marks = {}
+    for slot in slots:
+        firmware = load(heirloom_boot.slot_path(slot)).firmware
+        if firmware:
+            from heirloom.device.firmware import find
+
+            marks[slot] = find(firmware) or "-"
+    return marks or None
+
+
 def damaged(slot: str) -> "Optional[list[tuple[int, bytes]]]":
     """(length, sha256) of the blobs of a slot that are not what they should be; None when its manifest is damaged."""
     try:
@@ -52,9 +65,13 @@ def damaged(slot: str) -> "Optional[list[tuple[int, bytes]]]":
 
 def repair(slot: str) -> bool:
     """Fetches the damaged blobs of a slot again, by their hash alone. Returns whether all are whole now."""
-    from heirloom.device import network
+    from heirloom.device import network, owner
     from heirloom.device.updater import Updater
 
+    switches = owner.load()
+    if switches.updates == "off" or not switches.network:
+        heirloom_boot.log("its files are not fetched again: the owner has switched that off")
+        return False
     bad = damaged(slot) or []
     blobs = Blobs()
     try:
@@ -65,8 +82,8 @@ def repair(slot: str) -> bool:
             remove(path_of(sha256))
             blobs.fetch(places, length, sha256, lambda _done: None)
         return True
-    except UpdateError as error:
-        heirloom_boot.log(str(error))
+    except Exception as error:  # of the WLAN, too: whatever it is, what is damaged must not run
+        heirloom_boot.log(str(error) if hasattr(error, "code") else repr(error))
         return False
 
 

@@ -142,8 +142,7 @@ def escaped(role: str) -> str:
     out = ""
     for c in role.encode():
         text = chr(c)
-        plain = c < 128 and (text.isalpha() or text.isdigit() or text in "_.-~")
-        out += text if plain else "%%%02X" % c
+        out += text if text in "_.-~" or (c < 128 and (text.isalpha() or text.isdigit())) else "%%%02X" % c
     if len(out) > MAX_NAME:
         raise UpdateError(E_LIMIT, f"the name of role {out[:20]}... is longer than {MAX_NAME} bytes")
     return out

@@ -1,13 +1,13 @@
 """What the device says about itself: one dictionary, fit for JSON, without secrets."""
 
-import os
+import sys
 
 import heirloom_boot
 import machine
 from micropython import const
 
 from heirloom.device import owner
-from heirloom.device.blobs import load
+from heirloom.device.blobs import free_blocks, load
 from heirloom.device.errors import UpdateError
 from heirloom.device.store import read
 
@@ -24,6 +24,7 @@ def report() -> "dict[str, Any]":
     device = heirloom_boot.read_json("device.json")
     last = heirloom_boot.read_json("last")
     trial = state["t"]
+    switches = owner.load()
     return {
         "client": CLIENT,
         "product": device.get("product"),
@@ -41,12 +42,34 @@ def report() -> "dict[str, Any]":
         "last_check": last.get("check"),
         "fetched": last.get("fetched"),
         "traceback": str(read("/heirloom/traceback"), "utf-8") or None,
-        "owner": owner.load().as_dict(),
+        "owner": switches.as_dict(),
+        "owner_damaged": switches.damaged,
+        "waiting": last.get("waiting"),
+        "media_once": _wished_media(),
         "accept_stale": owner.stale_pending(),
-        "free_blocks": os.statvfs("/")[3],
+        "firmware": _firmware(),
+        "free_blocks": free_blocks(),
         "boots": state["n"],
         "reset_cause": machine.reset_cause(),
     }
+
+
+def _firmware() -> "dict[str, Any]":
+    """What runs: on an ESP32 as its image says, with the partition."""
+    try:
+        firmware: "dict[str, Any]" = heirloom_boot.esp32().describe()
+        return firmware
+    except (ImportError, OSError):
+        version = ".".join([str(part) for part in sys.implementation.version[:3]])
+        return {"partition": None, "version": "v" + version, "mark": None}
+
+
+def _wished_media() -> "Optional[str]":
+    if not heirloom_boot.exists("/heirloom/media-once"):
+        return None
+    from heirloom.device import presence
+
+    return presence.wished_media() or None
 
 
 def _slot(slot: "Optional[str]") -> "Optional[dict[str, Any]]":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 
 import heirloom_boot
 from micropython import const
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
 TRUST = "/heirloom/trust/"
 _TABLES = TRUST + "tables/"
-_CHUNK = const(256)
-_MAX_TABLES = const(12)  # 1.5 KiB each
+_MAX_TABLES = const(12)
+_MAX_TABLE_BYTES = const(4096)
+_HASH_BYTES = const(32)
+_MAKERS = ("comb_build", "ed25519_table", "p256_table")  # modules that only make tables
+_RARE = ("jsontext", "reorder", "rootchain")  # modules of the core that are loaded again when they are needed again
 _NOTES_BYTES = const(1024)
 _ENOSPC = const(28)
 
@@ -137,16 +141,9 @@ class FlashStore:
                 raise flash_error(error, "state") from None
 
 
-class FlashTable:
-    """Rows of a key's table, read from its file."""
-
-    def __init__(self, file: "IO[bytes]") -> None:
-        self._file = file
-
-    def row(self, index: int, buffer: bytearray) -> None:
-        """Reads row `index`."""
-        self._file.seek(index * len(buffer))
-        self._file.readinto(buffer)
+def _forget(modules: "tuple[str, ...]") -> None:
+    names = [name.split(".")[-1] for name in sys.modules]
+    heirloom_boot.forget(*[name for name in names if name not in modules])
 
 
 class FlashTables:
@@ -155,20 +152,18 @@ class FlashTables:
     def get(self, name: str) -> "Optional[Table]":
         """The table kept under the name, or None when there is none or it is damaged."""
         try:
-            file = open(_TABLES + name, "rb")  # noqa: SIM115 - the table reads from it
+            with open(_TABLES + name, "rb") as file:
+                data = bytearray(min(file.seek(0, 2), _MAX_TABLE_BYTES))
+                file.seek(0)
+                file.readinto(data)
         except OSError:
             return None
-        digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
-        left = file.seek(0, 2) - 32
-        file.seek(0)
-        while left > 0:
-            piece = chunk[: min(left, _CHUNK)]
-            left -= file.readinto(piece)
-            digest.update(piece)
-        if left < 0 or file.read(32) != digest.digest():
-            file.close()
+        intact = hashlib.sha256(memoryview(data)[:-_HASH_BYTES]).digest() == data[-_HASH_BYTES:]
+        if not intact:
             return None
-        return FlashTable(file)
+        from heirloom.device.comb import MemoryTable
+
+        return MemoryTable(data)
 
     def put(self, name: str, make: "Callable[[Update], None]") -> None:
         """Keeps a table when there is room for it. A power cut leaves a file that `get` refuses."""
@@ -179,6 +174,7 @@ class FlashTables:
             if len(names) >= _MAX_TABLES:
                 os.remove(_TABLES + names[0])
             digest = hashlib.sha256()
+            _forget(_RARE)  # making a table takes more memory than anything else
             with open(_TABLES + name, "wb") as file:
 
                 def write(data: "Buffer") -> None:
@@ -187,6 +183,7 @@ class FlashTables:
 
                 make(write)
                 file.write(digest.digest())
+            _forget(_MAKERS)
         except OSError:
             remove(_TABLES + name)
 

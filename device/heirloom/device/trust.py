@@ -1,7 +1,7 @@
 """The ground the client workflow stands on: stored files, downloads, expiry, and who signs what by the root."""
 
-from heirloom.device.canonical import Document
-from heirloom.device.compat import collect, const
+from heirloom.device.canonical import Document, tidy
+from heirloom.device.compat import const
 from heirloom.device.download import Download
 from heirloom.device.errors import E_NETWORK, E_ROLLBACK, E_STALE, E_STATE, UpdateError
 from heirloom.device.keys import Delegation
@@ -85,7 +85,9 @@ class Trust:
 
     def check_root(self) -> None:
         """Whether the trusted root is one to go on with: no older than ever seen here, not expired (TUF 5.3.10)."""
-        no_rollback("root", self.root_header.version, self.store.highest_root(), "5.3.5")
+        version = self.root_header.version
+        no_rollback("root", version, self.store.highest_root(), "5.3.5")
+        self.store.remember_root(version)  # the power may have failed between the two when this root was taken
         self.check_expiry(self.root_header, "5.3.10")
 
     def by_root(self, role: str) -> Delegation:
@@ -102,9 +104,21 @@ class Trust:
         if known:
             return known.again(stream)
         document = checked(role, stream)
-        if document and document.ordered:
-            self._known[role] = document.again(None)  # an open or closed file would hold 1 KB of buffer
+        if document:
+            self._remember(document)
         return document
+
+    def kept(self, role: str, digest: bytes) -> Document:
+        """The stored file of a role that has this digest. Raises UpdateError E_STATE when it has another."""
+        document = self.stored(role)
+        if document is None or document.digest != digest:
+            raise UpdateError(E_STATE, f"{role} changed on flash while it was in use")
+        return document
+
+    def _remember(self, document: Document) -> None:
+        self._known.pop(document.name, None)
+        if document.ordered:
+            self._known[document.name] = document.again(None)  # an open or closed file would hold 1 KB of buffer
 
     def local(self, role: str, delegation: Delegation) -> "Optional[Document]":
         """The stored file of a role if it is signed as the delegation wants; else None."""
@@ -133,7 +147,7 @@ class Trust:
 
         version: in the file's name, None for a name without. Raises UpdateError of the fetcher, or E_LENGTH.
         """
-        collect()
+        tidy()
         prefix = "" if version is None else f"{version}."
         download = Download(self.store, role, limit)
         try:
@@ -158,13 +172,12 @@ class Trust:
         delegator: None for a root, which is its own. Raises UpdateError of the store, E_STATE when flash does
         not keep it.
         """
-        role, digest = document.name, document.digest
+        role = document.name
         self.store.commit(file_name(role), download.temporary)
         self.changed = True
-        self._known.pop(role, None)
-        kept = self.stored(role)
-        if kept is None or kept.digest != digest:
-            raise UpdateError(E_STATE, f"{role} does not read back as it was written")
+        # It was read from the very file that has its name now, and whatever reads it in another check hashes it again.
+        self._remember(document)
+        kept = self.kept(role, document.digest)
         self.notes.verified(kept, delegator or kept)
         return kept
 

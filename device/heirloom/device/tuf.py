@@ -13,7 +13,7 @@ from heirloom.device.download import Comparison
 from heirloom.device.errors import E_LIMIT, E_MIX, E_NOT_FOUND, E_ROLLBACK, E_STATE, UpdateError
 from heirloom.device.keys import Delegation
 from heirloom.device.roles import Header, MetaFile, verify_file
-from heirloom.device.trust import TOP_LEVEL, Trust, file_name, no_rollback, required
+from heirloom.device.trust import Trust, file_name, no_rollback, required
 
 __all__ = ("Client", "Config", "Document", "file_name")
 
@@ -70,6 +70,8 @@ class Client:
         self._trust.accept_stale = accept_stale
         self._timestamp: "Optional[Timestamp]" = None
         self._snapshot: "Optional[Document]" = None  # open while in use
+        # Targets roles found to be right under this snapshot: name, digest of the delegator, delegation; own digest.
+        self._visited: "dict[tuple[str, bytes, Optional[Slice]], bytes]" = {}
 
     def poll(self) -> bool:
         """Asks whether anything is new, by one conditional GET of the timestamp, and if so refreshes.
@@ -90,15 +92,12 @@ class Client:
         """
         self._close_snapshot()
         self._trust.changed = False
-        try:
-            if self._trust.root is None:
-                self._trust.load_root()
-            self._update_root()
-            self._timestamp = timestamp = self._update_timestamp()
-            self._snapshot = self._current("snapshot", timestamp.snapshot, self._trust.by_root("snapshot"))
-            self._visit("targets", "root", None, None, {}).close()
-        finally:
-            self._trust.notes.save()
+        if self._trust.root is None:
+            self._trust.load_root()
+        self._update_root()
+        self._timestamp = timestamp = self._update_timestamp()
+        self._snapshot = self._current("snapshot", timestamp.snapshot, self._trust.by_root("snapshot"))
+        self._visit("targets", "root", None, None, {}).close()
         return self._trust.changed
 
     def believe(self, now: int) -> None:
@@ -110,6 +109,7 @@ class Client:
         if now <= trust.now:
             return
         trust.now = now
+        self._visited = {}
         trust.check_root()
         if self._timestamp:
             trust.check_expiry(self._timestamp, "5.4.4")
@@ -127,28 +127,23 @@ class Client:
 
         seen: "dict[str, bytes]" = {}
         steps: "list[Step]" = [("targets", "root", None, None)]
-        try:
-            while steps:
-                role, delegator, keys, where = steps.pop()
-                if role in seen:  # TUF 5.6.7.1: cycles end here
-                    continue
-                if len(seen) > self._trust.config.max_delegations:
-                    raise UpdateError(
-                        E_LIMIT, f"{path} is delegated over more than {len(seen) - 1} roles (TUF 5.6.7.1)"
-                    )
-                document = self._visit(role, delegator, keys, where, seen)
-                found = find(document, path)
-                if found is None:
-                    following, terminating = children(document, path)
-                    if terminating:  # TUF 5.6.7.2.1
-                        steps = []
-                    for name, keys, where in reversed(following):
-                        steps.append((name, role, keys, where))
-                document.close()
-                if found is not None:
-                    return found
-        finally:
-            self._trust.notes.save()
+        while steps:
+            role, delegator, keys, where = steps.pop()
+            if role in seen:  # TUF 5.6.7.1: cycles end here
+                continue
+            if len(seen) > self._trust.config.max_delegations:
+                raise UpdateError(E_LIMIT, f"{path} is delegated over more than {len(seen) - 1} roles (TUF 5.6.7.1)")
+            document = self._visit(role, delegator, keys, where, seen)
+            found = find(document, path)
+            if found is None:
+                following, terminating = children(document, path)
+                if terminating:  # TUF 5.6.7.2.1
+                    steps = []
+                for name, keys, where in reversed(following):
+                    steps.append((name, role, keys, where))
+            document.close()
+            if found is not None:
+                return found
         return None
 
     def value(self, role: str, *path: str) -> object:
@@ -169,23 +164,12 @@ class Client:
         finally:
             document.close()
 
-    def versions(self) -> "dict[str, int]":
-        """Versions of the top-level files that lie here, for status reports: {"root": 1, "timestamp": 4, ...}."""
-        if self._trust.root is None:
-            self._trust.load_root()
-        found = {"root": self._trust.root_header.version}
-        for role in TOP_LEVEL[1:]:
-            document = self._trust.stored(role)
-            if document is not None:
-                try:
-                    found[role] = Header(document, role).version
-                except UpdateError:
-                    pass
-                document.close()
-        return found
-
     def close(self) -> None:
-        """Closes the files that are open."""
+        """Closes the files that are open, and saves the notes. Without it, only time is lost."""
+        self._close_files()
+        self._trust.notes.save()
+
+    def _close_files(self) -> None:
         self._trust.close_root()
         self._close_snapshot()
 
@@ -193,6 +177,7 @@ class Client:
         if self._snapshot:
             self._snapshot.close()
         self._snapshot = None
+        self._visited = {}
 
     # TUF 5.3
 
@@ -325,18 +310,24 @@ class Client:
         keys, where: slices of the delegator's keys and of the delegation; where is None for the root's.
         """
         trust = self._trust
+        by = seen.get(delegator) or trust.trusted_root().digest
+        digest = self._visited.get((role, by, where))
+        if digest:
+            document = trust.stored(role)
+            if document and document.digest == digest:
+                seen[role] = digest
+                return document
         meta = self._described(role)
         if where is None:
             document = self._current(role, meta, trust.by_root(role))
         else:
-            parent = trust.stored(delegator)
-            if parent is None or parent.digest != seen[delegator]:
-                raise UpdateError(E_STATE, f"{delegator} changed on flash while it was in use")
+            parent = trust.kept(delegator, by)
             try:
                 document = self._current(role, meta, Delegation(parent, keys, where))
             finally:
                 parent.close()
         seen[role] = document.digest
+        self._visited[role, by, where] = document.digest
         return document
 
     def _described(self, role: str) -> MetaFile:
@@ -353,7 +344,7 @@ class Client:
     def _complete(self) -> bool:
         """Whether the files that lie here are all there, fit together and have not expired."""
         trust = self._trust
-        self.close()
+        self._close_files()
         try:
             trust.load_root()
             trust.check_root()
@@ -386,7 +377,6 @@ class Client:
                 trust.notes.etag = etag
         finally:
             stream.close()
-            trust.notes.save()
         return same
 
 
@@ -412,6 +402,8 @@ def _no_role_back(old: Document, new: Document) -> None:
                 name, where = next(following)
             except StopIteration:
                 raise UpdateError(E_ROLLBACK, f"snapshot no longer lists {wanted} (TUF 5.5.5)") from None
+        if old.read(old_where) == new.read(where):  # most are as they were
+            continue
         seen = MetaFile(old.load(old_where), wanted).version
         version = MetaFile(new.load(where), wanted).version
         no_rollback(f"{wanted} in the snapshot", version, seen, "5.5.5")

@@ -24,13 +24,13 @@ from heirloom.device.errors import (
     E_TRIAL,
     UpdateError,
 )
-from heirloom.device.http import Http
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from heirloom.device.judging import Release
+    from heirloom.device.media import Media
     from heirloom.device.places import Places
 
     Progress = Callable[[int, int], object]
@@ -49,6 +49,11 @@ class Updater:
     progress(bytes so far, bytes in all) is called while blobs come; consent(release) is asked when the owner's
     switch is "ask". recovering: nothing runs, so the confirmed release may be installed again. looking: this one will
     not install, so what the owner allowed once (owner.accept_stale) is left for the one that can.
+
+    media: the path of a folder or bundle file, on a card or a stick; then nothing else is asked. present: the owner is
+    there and wants just this, so updates that are off or asked about are no obstacle.
+
+    health: asked before the running release is confirmed; see trial.health().
     """
 
     def __init__(
@@ -57,9 +62,14 @@ class Updater:
         consent: "Optional[Consent]" = None,
         recovering: bool = False,
         looking: bool = False,
+        media: str = "",
+        present: bool = False,
+        health: "Optional[Callable[[], object]]" = None,
     ) -> None:
         from heirloom.device import owner
 
+        if health:
+            heirloom_boot.watch.health = health
         self.completed = False  # the last check reached verified, fresh metadata, or the owner wants none
         self._progress = progress or _quiet
         self._consent = consent
@@ -67,16 +77,32 @@ class Updater:
         self._looking = looking
         self._device = heirloom_boot.read_json("device.json")
         self._owner = owner.load().as_dict()
-        self._http = Http()
+        self._media = media
+        self._present = present and bool(media)
+        self._http: "Any" = None  # a protocols.Transport
+        self._medium: "Optional[Media]" = None
+        if not media:
+            from heirloom.device.http import Http
+
+            self._http = Http()
         self._places: "Optional[Places]" = None
+        self._stone: "Optional[str]" = None  # the release found is only the way to another one
         heirloom_boot.forget(*_KEPT)
 
     def places(self) -> "Places":
         """Where the repository lies, as root, owner and provisioning say."""
-        from heirloom.device import finding
+        if self._media:
+            from heirloom.device.media import Media
+            from heirloom.device.places import Places
 
-        self._places = finding.places(self._http, self._owner, self._device)
-        return self._places
+            self._http = self._medium = medium = Media(self._media)
+            where = Places(medium, [medium.base])
+        else:
+            from heirloom.device import finding
+
+            where = finding.places(self._http, self._owner, self._device)
+        self._places = where
+        return where
 
     def check(self) -> "Optional[Release]":
         """Asks the repository; returns the release to install, or None when this device has it. Raises UpdateError.
@@ -91,9 +117,11 @@ class Updater:
             error.recorded = True
             raise
         finally:
-            self._http.close()
+            self._close()
             heirloom_boot.forget(*_KEPT)
-        self._record(f"release {release.version} is available" if release else "up to date", settled=not release)
+        text = f"release {release.version} is available" if release else "up to date"
+        waiting = self._waiting(release)
+        self._record(text, settled=bool(waiting) or not (release or self._stone), found=bool(release), waiting=waiting)
         return release
 
     async def apoll(self) -> "Optional[Release]":
@@ -108,9 +136,18 @@ class Updater:
 
     def wants(self, release: "Release") -> bool:
         """Whether the owner lets this release be installed: switched on, or said yes to it."""
-        if self._owner["updates"] != "ask":
+        return self._approved(release) or bool(self._consent and self._consent(release))
+
+    def _approved(self, release: "Release") -> bool:
+        if self._owner["updates"] != "ask" or self._present:
             return True
-        return heirloom_boot.current().get("k") == release.order or bool(self._consent and self._consent(release))
+        return bool(heirloom_boot.current().get("k") == release.order)
+
+    def _waiting(self, release: "Optional[Release]") -> "Any":
+        """What the owner is told of a release that waits for their yes; 0 when none does."""
+        if not release or self._approved(release):
+            return 0
+        return {"version": release.version, "order": release.order, "notes": (release.notes or "")[:200]}
 
     def approve(self, release: "Release") -> None:
         """The owner's yes to one release, for the install at the next boot."""
@@ -128,26 +165,26 @@ class Updater:
         try:
             from heirloom.device import install
 
-            fetched = install.install(self._places or self.places(), self._progress)
+            fetched = install.install(self._places or self.places(), self._progress, release.sha256)
         except UpdateError as error:
             self._record(None, str(error))
             error.recorded = True
             raise
         finally:
-            self._http.close()
+            self._close()
         fetched["requests"] = self._http.requests
-        self._record(f"installed {release.version}", fetched=fetched, settled=True)
+        self._record(f"installed {release.version}", fetched=fetched, settled=not self._stone, waiting=0)
         return True
 
     def _check(self) -> "Optional[Release]":
         accept_stale = not self._looking and _take_stale()
-        forbidden = "" if self._owner["network"] else "the owner allows no network"
-        if self._owner["updates"] == "off":
+        forbidden = "" if self._owner["network"] or self._media else "the owner allows no network"
+        if self._owner["updates"] == "off" and not self._present:
             forbidden = "the owner has switched updates off"
         if forbidden:
             self.completed = True
             raise UpdateError(E_OWNER, forbidden)
-        version = None  # of a stepping stone
+        version = self._stone = None
         for _ in range(_STEPS):
             from heirloom.device import finding
 
@@ -161,12 +198,20 @@ class Updater:
             verdict = judging.judge(found, places, self._device, self._owner, self._recovering)
             if not isinstance(verdict, str):
                 return verdict
-            version = verdict
+            version = self._stone = verdict
             del judging
             heirloom_boot.forget(*_KEPT)
         raise UpdateError(E_REQUIRES, f"more than {_STEPS} stepping stones in a row")
 
+    def _close(self) -> None:
+        if self._http:
+            self._http.close()
+
     def _record(self, *what: "Any", **more: "Any") -> None:
+        if self._media:
+            # The network is to be asked all the same; this medium only when it holds something else.
+            settled, more["settled"], more["media"] = more.get("settled"), False, self._media
+            more["news"] = self._medium.news() if settled and self._medium else ""
         from heirloom.device import judging
 
         judging.record(self._places, *what, **more)

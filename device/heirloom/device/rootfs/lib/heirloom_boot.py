@@ -10,7 +10,10 @@ started]; y what is on trial [epoch, sequence, floor, confirm mode]; o highest c
 l floor [epoch, sequence]; r highest root version; x releases that failed [[epoch, sequence], ...];
 d 1: check and install before the application starts; s 1: the application does not run asyncio;
 n boots; c crashes of the confirmed release in a row; w [epoch, sequence] that lost power too often;
-k [epoch, sequence] the owner said yes to; h what the client did just before this start: CHECKED or TRIED.
+k [epoch, sequence] the owner said yes to; h what the client did just before this start: CHECKED or TRIED;
+b [epoch, sequence] to be fetched beside the application, with a 1 behind when that is done.
+Of an ESP32 whose releases brought firmware: p the mark of the firmware that a slot needs {"a": mark, "b": mark}, see
+heirloom_esp32; u starts in a row, outside a trial, at which another firmware ran than the active slot's.
 """
 
 import binascii
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 
 TRIAL_BOOTS = 3
 TRIAL_POWER_LOSSES = 10
-ORDERLY, STARTED, HELD = 0, 1, 2  # the third number of a trial: only STARTED is charged at the next boot
+# The third number of a trial: only STARTED is charged at the next boot, and SWITCHED where the old firmware is back.
+ORDERLY, STARTED, HELD, SWITCHED = 0, 1, 2, 3
 TRIED, CHECKED = 1, 2  # an update check was begun, and reached verified metadata
 _FAILED_KEPT = const(4)
 _HOME = "/heirloom/"
@@ -137,11 +141,34 @@ def slot_path(slot: str) -> str:
     return _HOME + "slots/" + slot + ".cbor"
 
 
+def esp32() -> "Any":
+    """The module heirloom_esp32, which does not stay in memory."""
+    module = __import__("heirloom_esp32")
+    del sys.modules["heirloom_esp32"]
+    return module
+
+
+_mark: "Optional[str]" = None  # of the firmware that runs, once it was asked for
+
+
+def fits(state: "State", slot: "Optional[str]") -> bool:
+    """Whether the firmware that runs is the one of the slot. A slot without a mark runs on any."""
+    global _mark  # noqa: PLW0603 - it cannot change before the next reset
+    wanted = (state.get("p") or {}).get(slot)
+    if wanted and _mark is None:
+        try:
+            _mark = esp32().mark(esp32().running())
+        except Exception as error:
+            log("which firmware runs is not known: %r" % error)
+            _mark = ""
+    return not wanted or wanted == _mark
+
+
 def choose(state: "State") -> "Optional[str]":
-    """The slot to run: the active one, else the fallback, else None."""
+    """The slot to run: the active one, else the fallback, else None; of those that the running firmware is for."""
     slot: "Optional[str]"
     for slot in (state["a"], state["f"]):
-        if slot and exists(slot_path(slot)):
+        if slot and exists(slot_path(slot)) and fits(state, slot):
             return slot
     return None
 
@@ -165,18 +192,34 @@ def charge(state: "State", power: bool) -> None:
 
 def begin(state: "State", power: bool) -> None:
     """Counts this boot; charges the boot before when it started the trial's application and nothing ended it."""
+    waits = not fits(state, state["a"])  # for the bootloader to start its firmware
     if state["t"]:
-        if state["t"][2] == STARTED:
+        if state["t"][2] == STARTED or (waits and state["t"][2] == SWITCHED):
             charge(state, power)
         if state["t"]:
-            state["t"][2] = STARTED
+            state["t"][2] = SWITCHED if waits else STARTED
+    elif waits or "u" in state:
+        state["u"] = (state.get("u") or 0) + 1 if waits else None
     state["n"] += 1
 
 
 def confirm() -> None:
-    """The running release is healthy: its order and floor hold from now on. Nothing happens outside a trial."""
+    """The running release is healthy: its order and floor hold from now on. Nothing happens outside a trial.
+
+    Where the application's health check (watch.health) says no, the release has failed, and the device resets.
+    """
     state = load()
     if not state or not state["t"]:
+        return
+    why = watch.unwell()
+    if why:
+        import machine
+
+        log(why)
+        state["t"][0] = 1
+        charge(state, False)
+        save(state)
+        machine.reset()
         return
     epoch, sequence, floor = state["y"][:3]
     if state["o"] < [epoch, floor]:
@@ -202,6 +245,7 @@ class Watch:
 
     left = -1
     hook: "Any" = None  # called each second
+    health: "Any" = None  # the application's own check, asked before its release is confirmed
     _dog: "Any" = None
 
     def start(self, seconds: int) -> None:
@@ -222,6 +266,13 @@ class Watch:
                     break
                 except (ValueError, OSError):
                     pass
+
+    def unwell(self) -> str:
+        """Why the release must not be confirmed: its check returned False or raised. "" when it is well."""
+        try:
+            return "the health check says no" if self.health and self.health() is False else ""
+        except Exception as error:
+            return "the health check raised %r" % error
 
     def _tick(self, _timer: "Any") -> None:
         if self.left:
@@ -286,9 +337,9 @@ def unmount() -> bool:
 
 
 def mount(slot: str) -> None:
-    """Mounts the slot's release at /app."""
+    """Mounts the slot's release at /app, by its own client where it brought one for another firmware."""
     unmount()
-    sys.path[:] = _PATH
+    sys.path[:] = [slot_path(slot)[:-5]] + _PATH
     appfs = __import__("heirloom.device.appfs", None, None, ("appfs",))
     os.mount(appfs.AppFS(slot_path(slot)), "/app")
     sys.path[:] = ["/app/lib", "/app"] + _PATH
@@ -322,6 +373,8 @@ def main(namespace: "dict[str, Any]") -> str:
             save(state)
         if state["a"] != active:
             machine.reset()
+        while not fits(state, state["a"]):
+            esp32().switch(state)  # resets, or gives the slot up
         if state["t"]:
             watch.start(timing("trial_timeout_s", 300))
     gc.threshold(_TIDY_BYTES)
@@ -334,6 +387,8 @@ def main(namespace: "dict[str, Any]") -> str:
         forget()  # it may be memory that is missing
         log("the client does not work: %r" % error)
         sys.print_exception(error)
+        if state and state["t"] and state.get("p"):
+            machine.reset()  # it may be the new firmware: its application must not run without a way back
     forget()
     gc.threshold(-1)
     state = load()
