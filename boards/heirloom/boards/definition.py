@@ -25,7 +25,7 @@ DEFINITIONS = Path(__file__).with_name("definitions")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOARD = (
-    "description", "extends", "chip", "driver", "arch", "mpy", "capabilities", "tested",
+    "description", "extends", "chip", "driver", "arch", "mpy", "capabilities", "tested", "machine",
     "flash", "filesystem", "partitions",
 )  # fmt: skip
 
@@ -121,6 +121,7 @@ def _board(name: str, path: Path, document: Mapping[str, object]) -> Board:
         partitions=partitions,
         tested=table.text("tested"),
         definition=path,
+        machine=table.text("machine"),
     )
 
 

@@ -54,6 +54,7 @@ class Board:
         partitions: Its partition table, where the chip has one.
         tested: What has been run on it, in a sentence; None: nothing. A board that extends another has its own.
         definition: The file that describes it.
+        machine: Its name in `sys.implementation._machine`, before "with"; None: any.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Board:
     partitions: PartitionTable | None
     tested: str | None
     definition: Path
+    machine: str | None = None
 
     @property
     def simulated(self) -> bool:

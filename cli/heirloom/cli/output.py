@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, date, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
@@ -29,6 +29,13 @@ class Progress(Protocol):
 
     def describe(self, description: str) -> None:
         """Something else is going on now."""
+
+    def step(self, description: str, total: float | None = None) -> None:
+        """Something else begins, with an end of its own."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """For the block the bar is gone, so that a person can be asked something."""
+        ...
 
 
 def printable(text: str) -> str:
@@ -128,6 +135,13 @@ class _Silent:
     def describe(self, description: str) -> None:
         """Nobody is looking."""
 
+    def step(self, description: str, total: float | None = None) -> None:
+        """Nobody is looking."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Nobody is looking."""
+        return nullcontext()
+
 
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Progress]:
@@ -154,6 +168,17 @@ def progress(description: str, total: float | None = None) -> Iterator[Progress]
 
             def describe(self, description: str) -> None:
                 bar.update(task, description=printable(description))
+
+            def step(self, description: str, total: float | None = None) -> None:
+                bar.reset(task, description=printable(description), total=total)
+
+            @contextmanager
+            def paused(self) -> Iterator[None]:
+                bar.stop()
+                try:
+                    yield
+                finally:
+                    bar.start()
 
         yield Shown()
 

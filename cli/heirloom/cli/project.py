@@ -60,10 +60,12 @@ class BoardSettings:
     Attributes:
         micropython: The MicroPython version on it, as in "1.27".
         definition: An own board definition (absolute path), or None for a known board.
+        firmware: What each of its releases brings (absolute path), or None: releases leave the firmware alone.
     """
 
     micropython: str
     definition: Path | None = None
+    firmware: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -215,11 +217,11 @@ def _app(table: Table, root: Path) -> App:
 
 
 def _board(table: Table, name: str, root: Path) -> BoardSettings:
-    table.only("micropython", "definition")
+    table.only("micropython", "definition", "firmware")
     if not _NAME.fullmatch(name):
         raise wrong(table.path, f"[boards] {name!r} is no board name: letters, digits and . _ - (at most 64)")
     micropython = table.text("micropython")
     if micropython is None:
         raise wrong(table.path, f"[boards.{name}] micropython is missing, the version on the board")
-    definition = table.text("definition")
-    return BoardSettings(micropython, root / definition if definition else None)
+    files = (table.text(key) for key in ("definition", "firmware"))
+    return BoardSettings(micropython, *(root / name if name else None for name in files))

@@ -27,7 +27,7 @@ _COMPAT = "compat"
 _STOCK = {"collect": "gc", "loads": "json"}
 # The operands of bytecode are numbers of names, and those of the first 128 names take one byte. More than this many
 # would push out others that are used as often: found by trying.
-_HOT_NAMES = 90
+_HOT_NAMES = 88
 _INTERNED = 10  # longest string literal that counts as a name
 
 _Constants = dict[str, dict[str, ast.expr]]  # by module and name

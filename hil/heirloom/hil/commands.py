@@ -1,5 +1,6 @@
 """Commands about devices."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -7,17 +8,24 @@ import typer
 
 from heirloom.cli.errors import UsageError
 from heirloom.cli.groups import group
-from heirloom.cli.output import confirm, emit, note, progress
+from heirloom.cli.output import emit, note, progress
 from heirloom.cli.project import Project
-from heirloom.hil import commands_flash
+from heirloom.hil import commands_flash, commands_owner
+from heirloom.hil.chaos.command import chaos_command
+from heirloom.hil.commands_attest import attest_command
+from heirloom.hil.commands_dev import dev_command
+from heirloom.hil.commands_provision import provision_command
+from heirloom.hil.commands_report import report_command
+from heirloom.hil.commands_rig import list_command, run_command
 from heirloom.hil.demo.command import demo
-from heirloom.hil.powercut.command import powercut_command
+from heirloom.hil.powercut.command import mutants_command, powercut_command
 from heirloom.signing.options import PassphraseFd
 
 
 def register(app: typer.Typer) -> None:
-    """Add `demo` and `device` to the program."""
+    """Add `demo`, `dev`, `device` and `hil` to the program."""
     app.command("demo")(demo)
+    app.command("dev")(dev_command)
     device = group(app, "device", "Devices: make, provision, boot and look at them.")
     device.command("new")(new_command)
     device.command("provision")(provision_command)
@@ -27,7 +35,15 @@ def register(app: typer.Typer) -> None:
     device.command("status")(status_command)
     device.command("log")(log_command)
     commands_flash.register(device)
-    group(app, "hil", "The rig: prove on many devices what is promised.").command("powercut")(powercut_command)
+    commands_owner.register(device)
+    hil = group(app, "hil", "The rig: prove on many devices what is promised.")
+    hil.command("powercut")(powercut_command)
+    hil.command("mutants")(mutants_command)
+    hil.command("attest")(attest_command)
+    hil.command("report")(report_command)
+    hil.command("chaos")(chaos_command)
+    hil.command("list")(list_command)
+    hil.command("run")(run_command)
     will = group(app, "will", "The will: the hand-over to successors, signed ahead and sealed.")
     will.command("rehearse")(rehearse_command)
 
@@ -69,30 +85,6 @@ def new_command(
         emit({"device": device.name, "board": device.board.name, "id": device.id, "directory": device.directory})
 
 
-def provision_command(
-    name: _Name,
-    url: Annotated[list[str] | None, typer.Option(help="Base URL of the repository; may be repeated.")] = None,
-    root: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Root metadata. Default: the repository's.")
-    ] = None,
-    channel: Annotated[str, typer.Option(help="The channel it follows.")] = "stable",
-    timing: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=SECONDS", help="For demonstrations: as in check_after_s=1.")
-    ] = None,
-) -> None:
-    """Give a device the client, an identity and a root of trust. What was on it is lost."""
-    from heirloom.hil import devices
-
-    project = Project.load()
-    times = {key: _seconds(key, value) for key, value in (_pair("--timing", text) for text in timing or [])}
-    with devices.open_device(project, name) as device:
-        if not devices.is_blank(device):
-            confirm(f"Replace everything on device {name}?")
-        with progress(f"provisioning {name}"):
-            done = devices.provision(project, device, urls=url or [], root=root, channel=channel, timing=times)
-    emit(done)
-
-
 def boot_command(
     name: _Name,
     until: Annotated[
@@ -101,12 +93,27 @@ def boot_command(
     accept_stale: Annotated[
         bool, typer.Option("--accept-stale", help="Its owner takes expired metadata, at the next check only.")
     ] = False,
+    stick: Annotated[
+        Path | None,
+        typer.Option(
+            "--stick", exists=True, file_okay=False, metavar="FOLDER", help="A simulated device finds this at /sd."
+        ),
+    ] = None,
+    from_stick: Annotated[
+        bool, typer.Option("--from-stick", help="Its owner wants what is there installed, whatever the switches say.")
+    ] = False,
     timeout: _Timeout = 60.0,
 ) -> None:
     """Switch a device on until it says something, then off."""
-    from heirloom.hil import devices
+    from heirloom.hil import devices, owners
 
+    if from_stick and stick is None:
+        raise UsageError("--from-stick: there is no stick", "name its folder with --stick")
     with devices.open_device(Project.load(), name) as device:
+        if stick is not None:
+            device.insert(stick)
+        if from_stick:
+            owners.install_from(device, "/sd", timeout)
         if accept_stale:
             devices.accept_stale(device, timeout)
         with progress(f"waiting for {name}: {until}"):
@@ -121,10 +128,9 @@ def console_command(
     """Switch a device on and show what it says. Its serial port can be used meanwhile. Ctrl-C ends."""
     from heirloom.hil import devices, live
 
-    with devices.open_device(Project.load(), name) as device:
-        device.power_on()
-        note(f"serial port: {device.tty} (Ctrl-C ends)")
-        live.stream(device, seconds)
+    with closing(devices.open_unit(Project.load(), name)) as unit, unit.live(hold_repl=False) as console:
+        note(f"serial port: {console.place} (Ctrl-C ends)")
+        live.stream(console, seconds)
 
 
 def shell_command(
@@ -134,18 +140,18 @@ def shell_command(
     """Switch a device on and type at its REPL. Ctrl-] ends."""
     from heirloom.hil import devices, live
 
-    with devices.open_device(Project.load(), name) as device:
-        device.power_on(hold_repl=not run)
+    live.check_terminal()
+    with closing(devices.open_unit(Project.load(), name)) as unit, unit.live(hold_repl=not run) as console:
         note("Ctrl-] ends")
-        live.shell(device)
+        live.shell(console)
 
 
 def status_command(name: _Name, timeout: _Timeout = 20.0) -> None:
     """Ask a device what runs on it. It is held at the REPL for that; no trial is spent."""
     from heirloom.hil import devices, report
 
-    with devices.open_device(Project.load(), name) as device:
-        found = devices.report(device, timeout)
+    with closing(devices.open_unit(Project.load(), name)) as unit:
+        found = devices.report(unit, timeout)
     emit(found, lambda console: report.status(console, found))
 
 
@@ -153,8 +159,8 @@ def log_command(name: _Name, timeout: _Timeout = 20.0) -> None:
     """Show the log that a device keeps, and what was recorded of its console."""
     from heirloom.hil import devices
 
-    with devices.open_device(Project.load(), name) as device:
-        found = devices.log(device, timeout)
+    with closing(devices.open_unit(Project.load(), name)) as unit:
+        found = devices.log(unit, timeout)
     emit(found, lambda console: console.print(f"{found['console']}\n{found['device']}", markup=False))
 
 
@@ -188,11 +194,3 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     if not (key and equals and value):
         raise UsageError(f"{option} {text}: it must be of the form KEY=VALUE")
     return key, value
-
-
-def _seconds(key: str, value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError as exc:
-        raise UsageError(f"--timing {key}={value}: {value!r} is no number of seconds") from exc
-    return int(seconds) if seconds.is_integer() else seconds

@@ -1,4 +1,4 @@
-"""The simulated devices of a project: folders in .heirloom/devices/, and what the commands do with them."""
+"""The devices of a project: folders in .heirloom/devices/, and what the commands do with them."""
 
 import json
 import re
@@ -6,27 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from heirloom.boards import Board
+from heirloom.boards.images import lfs
 from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.cli.files import os_error, write_atomic
 from heirloom.cli.project import Project
-from heirloom.hil.provision import Identity, Network, build_filesystem
-from heirloom.hil.sim import DeviceTimeout, SimDevice
+from heirloom.hil.order import Order
+from heirloom.hil.provision import FOLDERS, Identity, Network
+from heirloom.hil.serial import record
+from heirloom.hil.serial.unit import SerialUnit
+from heirloom.hil.sim import DeviceTimeout, SimDevice, settings
 from heirloom.hil.sim.device import LOG
+from heirloom.hil.units import Unit
 
 CONFIRMED = r"heirloom: release .* confirmed"
 IDENTITY = "identity.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # The client sets the path when it mounts a release; before that, the folder /heirloom hides the package heirloom.
-_PATH = """
+REPL_PATH = """
 import json, sys
 if sys.path[0] == "":
     sys.path.append(sys.path.pop(0))
 """
-_REPORT = f"""{_PATH}
+REPORT = f"""{REPL_PATH}
 from heirloom.device import status
 print(json.dumps(status.report()))
 """
-_ACCEPT_STALE = f"""{_PATH}
+_ACCEPT_STALE = f"""{REPL_PATH}
 from heirloom.device import owner
 owner.accept_stale()
 """
@@ -52,22 +58,47 @@ def folder(project: Project, name: str) -> Path:
 
 
 def names(project: Project) -> list[str]:
-    """The simulated devices of the project."""
-    return sorted(path.parent.name for path in (project.state_dir / "devices").glob("*/device.toml"))
+    """The devices of the project, simulated and at ports."""
+    place = project.state_dir / "devices"
+    return sorted(
+        path.parent.name for kind in (settings.FILE_NAME, record.FILE_NAME) for path in place.glob(f"*/{kind}")
+    )
+
+
+def units(project: Project) -> list[Path]:
+    """The folders of the units at ports."""
+    return sorted(path.parent for path in (project.state_dir / "devices").glob(f"*/{record.FILE_NAME}"))
 
 
 def open_device(project: Project, name: str) -> SimDevice:
-    """The device `name`.
+    """The simulated device `name`.
+
+    Raises:
+        HeirloomError: There is none, or it is a unit at a port.
+    """
+    place = _existing(project, name)
+    if record.exists(place):
+        raise HeirloomError(f"device {name} is a unit at a port, and this is only for simulated ones")
+    return SimDevice(place)
+
+
+def open_unit(project: Project, name: str) -> SimDevice | SerialUnit:
+    """The device `name`, in whatever way it is reached.
 
     Raises:
         HeirloomError: There is none; names those that are there.
     """
+    place = _existing(project, name)
+    return SerialUnit(place) if record.exists(place) else SimDevice(place)
+
+
+def _existing(project: Project, name: str) -> Path:
     place = folder(project, name)
     if not place.is_dir():
         known = names(project)
         advice = f"there are {', '.join(known)}" if known else f"make it with `heirloom device new {name}`"
         raise HeirloomError(f"no device {name}", advice)
-    return SimDevice(place)
+    return place
 
 
 def create(project: Project, name: str, board: str | None, hosts: Mapping[str, str], clock: str) -> SimDevice:
@@ -87,8 +118,8 @@ def create(project: Project, name: str, board: str | None, hosts: Mapping[str, s
     if place.exists():
         raise HeirloomError(f"device {name} exists already", "choose another name")
     model = board or _only_simulated(project)
-    settings = project.boards.get(model)
-    definition = settings.definition if settings else None
+    described = project.boards.get(model)
+    definition = described.definition if described else None
     return SimDevice.create(place, model, name=name, definition=definition, hosts=hosts, clock=clock)
 
 
@@ -100,6 +131,46 @@ def _only_simulated(project: Project) -> str:
         have = ", ".join(found) or "none"
         raise HeirloomError(f"which board? The project has these simulated ones: {have}", "name it with --board")
     return found[0]
+
+
+def order(
+    project: Project,
+    board: Board,
+    *,
+    urls: Sequence[str],
+    root: Path | None,
+    channel: str,
+    timing: Mapping[str, float],
+    networks: Sequence[Network] | None = None,
+    erase: bool = False,
+) -> Order:
+    """What devices of this project are provisioned with.
+
+    Args:
+        project: Its product, and where the root metadata lies by default.
+        board: What they are.
+        urls: Base URLs of the repository; empty: those of heirloom.toml.
+        root: Root metadata to trust; None: metadata/root.json of the repository.
+        channel: Which channel they follow.
+        timing: As for `build_filesystem`.
+        networks: Wi-Fi networks; None: what a device has already.
+        erase: Keep nothing of what is on a device.
+
+    Raises:
+        HeirloomError: Board, product, root or URLs do not fit together.
+    """
+    if project.boards and board.name not in project.boards:
+        raise HeirloomError(
+            f"the device is a {board.name}, which is no board of this project",
+            f"the project has {', '.join(project.boards)}",
+        )
+    places = list(urls) or project.product.urls
+    if not places:
+        raise HeirloomError("the device would know no place to look for updates", "give --url, or [product] urls")
+    path = root or project.repository / "metadata" / "root.json"
+    trusted = read_root(path, project.product.name)
+    build_dir = project.state_dir / "build" / "client"
+    return Order(board, project.product.name, trusted, places, channel, timing, networks, build_dir, erase)
 
 
 def provision(
@@ -114,38 +185,21 @@ def provision(
     """Write the file system of a provisioned device into its flash. Everything that was there is lost.
 
     Args:
-        project: Its product, and where the root metadata lies by default.
+        project: As for `order`, like all the rest.
         device: Switched off.
-        urls: Base URLs of the repository; empty: those of heirloom.toml.
-        root: Root metadata to trust; None: metadata/root.json of the repository.
-        channel: Which channel the device follows.
-        timing: As for `build_filesystem`.
+        urls: As for `order`.
+        root: As for `order`.
+        channel: As for `order`.
+        timing: As for `order`.
 
     Raises:
         HeirloomError: Board, product, root or URLs do not fit together.
     """
-    if project.boards and device.board.name not in project.boards:
-        raise HeirloomError(
-            f"device {device.name} is a {device.board.name}, which is no board of this project",
-            f"the project has {', '.join(project.boards)}",
-        )
-    places = list(urls) or project.product.urls
-    if not places:
-        raise HeirloomError("the device would know no place to look for updates", "give --url, or [product] urls")
-    path = root or project.repository / "metadata" / "root.json"
-    image = build_filesystem(
-        device.board,
-        project.product.name,
-        _read_root(path, project.product.name),
-        places,
-        channel,
-        _identity(device),
-        timing,
-        networks=[Network(device.settings.ssid, device.settings.password or "")],
-        build_dir=project.state_dir / "build" / "client",
-    )
-    device.write_filesystem(image)
-    return {"device": device.name, "board": device.board.name, "id": device.id, "urls": places, "channel": channel}
+    networks = [Network(device.settings.ssid, device.settings.password or "")]
+    wanted = order(project, device.board, urls=urls, root=root, channel=channel, timing=timing, networks=networks)
+    content = wanted.content(_identity(device))
+    device.write_filesystem(lfs.build(device.board.flash, content, FOLDERS))
+    return {"device": device.name, "board": device.board.name, "id": device.id, "urls": wanted.urls, "channel": channel}
 
 
 def is_blank(device: SimDevice) -> bool:
@@ -154,7 +208,7 @@ def is_blank(device: SimDevice) -> bool:
     return image.count(b"\xff") == len(image)
 
 
-def _read_root(path: Path, product: str) -> bytes:
+def read_root(path: Path, product: str) -> bytes:
     """The root metadata, read as a device would have to trust it.
 
     Raises:
@@ -179,59 +233,103 @@ def _read_root(path: Path, product: str) -> bytes:
 
 def _identity(device: SimDevice) -> Identity:
     """Its identity, made at the first provisioning and kept beside its flash."""
-    path = device.directory / IDENTITY
-    if path.exists():
-        try:
-            kept = json.loads(path.read_bytes())
-            return Identity(id=str(kept["id"]), secret=str(kept["secret"]))
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise HeirloomError(f"{path} is damaged", "delete it to give the device a new secret") from exc
-    identity = Identity.new(device.id)
-    write_atomic(path, json.dumps(asdict(identity)).encode(), mode=0o600)
-    return identity
+    kept = known_identity(device.directory)
+    if kept is None:
+        kept = Identity.new(device.id)
+        keep_identity(device.directory, kept)
+    return kept
 
 
-def report(device: SimDevice, timeout_s: float) -> dict[str, object]:
+def known_identity(directory: Path) -> Identity | None:
+    """The identity that the project has of a device.
+
+    Args:
+        directory: The device's folder.
+
+    Raises:
+        HeirloomError: The file is damaged.
+    """
+    path = directory / IDENTITY
+    if not path.exists():
+        return None
+    try:
+        kept = json.loads(path.read_bytes())
+        return Identity(id=str(kept["id"]), secret=str(kept["secret"]))
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise HeirloomError(f"{path} is damaged", "delete it to give the device a new secret") from exc
+
+
+def keep_identity(directory: Path, identity: Identity) -> None:
+    """Write a device's identity into its folder, readable for this user only."""
+    write_atomic(directory / IDENTITY, json.dumps(asdict(identity)).encode(), mode=0o600)
+
+
+def remember(place: Path, seen: record.Record, identity: Identity) -> None:
+    """Keep a unit at a port among the devices of the project.
+
+    Args:
+        place: Its folder; made if it is not there.
+        seen: What is known of it.
+        identity: Who it is; readable for this user only.
+    """
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise os_error(exc, f"cannot make {place}") from exc
+    keep_identity(place, identity)
+    seen.write(place)
+
+
+def first_report(place: Path, patience_s: float) -> dict[str, object]:
+    """What a unit that was just provisioned says about itself. Afterwards it is reset and runs.
+
+    Args:
+        place: Its folder.
+        patience_s: How long its port may take to come back.
+
+    Raises:
+        RigTrouble: It does not answer.
+    """
+    unit = SerialUnit(place, patience_s)
+    try:
+        return report(unit, patience_s)
+    finally:
+        unit.close()
+
+
+def report(device: Unit, timeout_s: float) -> dict[str, object]:
     """What the device says about itself, read at its REPL: boot.py runs, main.py does not, no trial is spent.
 
     Raises:
         HeirloomError: It is not provisioned, or does not answer.
     """
-    device.power_on(hold_repl=True)
     try:
-        answer = json.loads(device.exec(_REPORT, timeout_s))
+        with device.at_repl() as repl:
+            answer = json.loads(repl.exec(REPORT, timeout_s))
     except ValueError as exc:
         raise RigTrouble(f"the report of device {device.name} is no JSON: {exc}") from exc
-    finally:
-        device.power_off()
     if not isinstance(answer, dict):
         raise RigTrouble(f"the report of device {device.name} is {type(answer).__name__}, no object")
     return answer
 
 
-def log(device: SimDevice, timeout_s: float) -> dict[str, str]:
+def log(device: Unit, timeout_s: float) -> dict[str, str]:
     """The log that the client keeps on the device, and what was recorded of its console."""
     console = device.directory / LOG
     recorded = console.read_text(encoding="utf-8") if console.exists() else ""
-    device.power_on(hold_repl=True)
-    try:
-        kept = device.exec(_LOG, timeout_s)
-    finally:
-        device.power_off()
+    with device.at_repl() as repl:
+        kept = repl.exec(_LOG, timeout_s)
     return {"device": kept, "console": recorded}
 
 
-def accept_stale(device: SimDevice, timeout_s: float) -> None:
+def accept_stale(device: Unit, timeout_s: float) -> None:
     """Say at its REPL, for the owner: the next update check takes expired metadata, once.
 
     Raises:
         HeirloomError: It is not provisioned, or does not answer.
     """
-    device.power_on(hold_repl=True)
-    try:
-        device.exec(_ACCEPT_STALE, timeout_s)
-    finally:
-        device.power_off()
+    with device.at_repl() as repl:
+        repl.exec(_ACCEPT_STALE, timeout_s)
 
 
 def boot(device: SimDevice, until: str, timeout_s: float) -> dict[str, object]:

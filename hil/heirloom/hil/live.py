@@ -7,40 +7,32 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from heirloom.cli.errors import UsageError
-from heirloom.hil.sim import Power, SimDevice
+from heirloom.hil.units import Live
 
 _STEP_S = 0.05
 _LEAVE = b"\x1d"  # Ctrl-]
 
 
-def stream(device: SimDevice, seconds: float | None) -> None:
-    """Print what the device says until it stays off, Ctrl-C, or the time is over. It is switched on by the caller."""
+def stream(device: Live, seconds: float | None) -> None:
+    """Print what the device says until it stays off or is gone, Ctrl-C, or the time is over."""
     end = None if seconds is None else time.monotonic() + seconds
-    shown = 0
-    try:
-        while device.power in (Power.ON, Power.ASLEEP) and (end is None or time.monotonic() < end):
-            shown = _show(device, shown)
+    with suppress(KeyboardInterrupt):
+        while (end is None or time.monotonic() < end) and _show(device):
             time.sleep(_STEP_S)
-    except KeyboardInterrupt:
-        pass
-    _show(device, shown)
 
 
-def shell(device: SimDevice) -> None:
-    """The keyboard types at the device until Ctrl-]. It is switched on by the caller.
+def shell(device: Live) -> None:
+    """The keyboard types at the device until Ctrl-].
 
     Raises:
         UsageError: There is no terminal.
     """
-    if not sys.stdin.isatty():
-        raise UsageError("the shell needs a terminal", "use `device status`, or mpremote on the device's tty")
-    shown = 0
+    check_terminal()
     with _raw(sys.stdin.fileno()):
-        while device.power in (Power.ON, Power.ASLEEP):
-            shown = _show(device, shown, "\r\n")
+        while _show(device, "\r\n"):
             if select.select([sys.stdin], [], [], _STEP_S)[0]:
                 typed = os.read(sys.stdin.fileno(), 1024)
                 if _LEAVE in typed:
@@ -48,11 +40,22 @@ def shell(device: SimDevice) -> None:
                 device.send(typed)
 
 
-def _show(device: SimDevice, shown: int, newline: str = "\n") -> int:
-    text, position = device.console_since(shown)
-    sys.stdout.write(text.replace("\n", newline))
-    sys.stdout.flush()
-    return position
+def check_terminal() -> None:
+    """Refuse a shell without a keyboard.
+
+    Raises:
+        UsageError: There is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("the shell needs a terminal", "use `device status`, or mpremote on the device's tty")
+
+
+def _show(device: Live, newline: str = "\n") -> bool:
+    text = device.read()
+    if text:
+        sys.stdout.write(text.replace("\n", newline))
+        sys.stdout.flush()
+    return text is not None
 
 
 @contextmanager

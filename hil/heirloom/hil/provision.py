@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -18,8 +18,17 @@ from heirloom.hil.bundle import bundle
 
 # Types only; no module of the client imports it at run time.
 _NOT_ON_DEVICES = ("protocols",)
+# Of no use where the firmware is not replaced over the air.
+_ONLY_ESP32 = ("/lib/heirloom_esp32.py", "/lib/heirloom/device/firmware.mpy")
+# The same arithmetic in the machine code of one architecture, in viper for the others, and without viper for the host:
+# a device gets one of them.
+_ARITHMETIC = {"armv6m": "edwards_thumb"}
+_ARITHMETICS = ("edwards", "edwards_thumb", "edwards_viper")
+# Nothing but constants, which the bundler puts in where they are used.
+_PUT_IN = ("comb_ed25519", "comb_p256")
 _CLIENT_FOLDER = "/lib/heirloom/device"
-_FOLDERS = ("/lib/heirloom/device", "/heirloom/trust", "/heirloom/slots", "/heirloom/blobs", "/data")
+DEVICE, NETWORK, ROOT = "/heirloom/device.json", "/heirloom/network.json", "/heirloom/trust/root.json"
+FOLDERS = ("/lib/heirloom/device", "/heirloom/trust", "/heirloom/slots", "/heirloom/blobs", "/data")
 
 # What was compiled or read in this process, by the name of its file.
 _memory: dict[str, bytes] = {}
@@ -54,6 +63,56 @@ class Network:
     password: str = field(default="", repr=False)
 
 
+def content(
+    board: Board,
+    product: str,
+    root_json: bytes,
+    urls: Sequence[str],
+    channel: str,
+    identity: Identity,
+    timing: Mapping[str, float] | None = None,
+    *,
+    networks: Sequence[Network] = (),
+    build_dir: Path | None = None,
+) -> dict[str, bytes]:
+    """The files of a provisioned device, by their absolute path. `FOLDERS` are there as well.
+
+    Args:
+        board: Says layout and architecture.
+        product: Name of the product.
+        root_json: The root metadata that the device trusts from the start.
+        urls: Base URLs of the repository, tried in this order after those of the root.
+        channel: Which channel it follows, as in "stable".
+        identity: Who it is.
+        timing: Overrides the client's times, see `TIMING_KEYS`.
+        networks: Wi-Fi networks, tried in this order.
+        build_dir: Where the compiled client is kept; a temporary folder of this user if None.
+
+    Raises:
+        HeirloomError: The client cannot be compiled for the board.
+    """
+    unknown = set(timing or ()) - set(TIMING_KEYS)
+    if unknown:
+        raise HeirloomError(f"timing {min(unknown)!r} is unknown", f"known are {', '.join(TIMING_KEYS)}")
+    device: dict[str, object] = {
+        "product": product,
+        "board": board.name,
+        "id": identity.id,
+        "secret": identity.secret,
+        "urls": list(urls),
+        "channel": channel,
+    }
+    if timing:
+        device["timing"] = dict(timing)
+    return {
+        **client_files(board, build_dir),
+        DEVICE: _json(device),
+        NETWORK: _json({"networks": [{"ssid": n.ssid, "password": n.password} for n in networks]}),
+        ROOT: root_json,
+        "/heirloom/trust/provisioned.json": root_json,
+    }
+
+
 def build_filesystem(
     board: Board,
     product: str,
@@ -69,61 +128,58 @@ def build_filesystem(
     """The littlefs image of a provisioned device.
 
     Args:
-        board: Says layout and architecture.
-        product: Name of the product.
-        root_json: The root metadata that the device trusts from the start.
-        urls: Base URLs of the repository, tried in this order after those of the root.
-        channel: Which channel it follows, as in "stable".
-        identity: Who it is.
-        timing: Overrides the client's times, see `TIMING_KEYS`.
-        networks: Wi-Fi networks, tried in this order.
-        build_dir: Where the compiled client is kept; a temporary folder of this user if None.
+        board: As for `content`, like all the rest.
+        product: As for `content`.
+        root_json: As for `content`.
+        urls: As for `content`.
+        channel: As for `content`.
+        identity: As for `content`.
+        timing: As for `content`.
+        networks: As for `content`.
+        build_dir: As for `content`.
 
     Raises:
         HeirloomError: The client cannot be compiled for the board, or does not fit.
     """
-    unknown = set(timing or ()) - set(TIMING_KEYS)
-    if unknown:
-        raise HeirloomError(f"timing {min(unknown)!r} is unknown", f"known are {', '.join(TIMING_KEYS)}")
-    device: dict[str, object] = {
-        "product": product,
-        "board": board.name,
-        "id": identity.id,
-        "secret": identity.secret,
-        "urls": list(urls),
-        "channel": channel,
-    }
-    if timing:
-        device["timing"] = dict(timing)
-    content = {
-        **client_files(board, build_dir),
-        "/heirloom/device.json": _json(device),
-        "/heirloom/network.json": _json({"networks": [{"ssid": n.ssid, "password": n.password} for n in networks]}),
-        "/heirloom/trust/root.json": root_json,
-        "/heirloom/trust/provisioned.json": root_json,
-    }
-    return lfs.build(board.flash, content, _FOLDERS)
+    files = content(board, product, root_json, urls, channel, identity, timing, networks=networks, build_dir=build_dir)
+    return lfs.build(board.flash, files, FOLDERS)
 
 
-def client_files(board: Board, build_dir: Path | None = None) -> dict[str, bytes]:
+def client_files(
+    board: Board, build_dir: Path | None = None, edit: Callable[[str, str], str] | None = None
+) -> dict[str, bytes]:
     """The client as it lies on the device: absolute path to content.
 
     boot.py, main.py and the chooser stay Python source, which every MicroPython reads; the rest is compiled, the
     verification core as one module.
+
+    Args:
+        board: Says architecture and format.
+        build_dir: Where the compiled client is kept; a temporary folder of this user if None.
+        edit: Given the name and the source of a module, what is taken in its place: for clients broken on purpose.
     """
     package = files("heirloom.device")
-    bundled = {f"{name}.py": source.encode() for name, source in bundle(client_sources()).items()}
-    compiled = _compiled(board, bundled, build_dir or _default_build_dir())
-    return {
-        **{f"/{path}": data for path, data in _tree(package / "rootfs", "")},
+    change = edit or (lambda _name, source: source)
+    changed = {name: change(name, source) for name, source in client_sources(board.arch).items()}
+    sources = {f"{name}.py": source.encode() for name, source in bundle(changed).items() if name not in _PUT_IN}
+    compiled = _compiled(board, sources, build_dir or _default_build_dir())
+    roots = {path: change(Path(path).stem, data.decode()) for path, data in _tree(package / "rootfs", "")}
+    content = {
+        **{f"/{path}": source.encode() for path, source in roots.items()},
         **{f"{_CLIENT_FOLDER}/{name}": data for name, data in compiled.items()},
     }
+    unused = () if board.hardware.flashing == "esptool" else _ONLY_ESP32
+    return {path: data for path, data in content.items() if path not in unused}
 
 
-def client_sources() -> dict[str, str]:
-    """The source of each module of the client, by its name."""
-    modules = [entry for entry in files("heirloom.device").iterdir() if _is_client_module(entry)]
-    return {entry.name.removesuffix(".py"): entry.read_text() for entry in modules}
+def client_sources(arch: str | None = None) -> dict[str, str]:
+    """The source of each module of the client, by its name; with an architecture, of those that a device of it gets."""
+    entries = [entry for entry in files("heirloom.device").iterdir() if _is_client_module(entry)]
+    sources = {entry.name.removesuffix(".py"): entry.read_text() for entry in entries}
+    if arch:
+        own = _ARITHMETIC.get(arch, "edwards_viper")
+        sources = {name: source for name, source in sources.items() if name == own or name not in _ARITHMETICS}
+    return sources
 
 
 def _is_client_module(entry: Traversable) -> bool:

@@ -8,7 +8,10 @@ from heirloom.cli.output import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-_SHOWN = ("active", "fallback", "trial", "confirmed", "floor", "failed", "last_check", "owner", "traceback")
+_SHOWN = (
+    *("active", "fallback", "trial", "confirmed", "floor", "failed", "last_check", "owner", "owner_damaged", "waiting"),
+    *("traceback", "media_once"),
+)
 
 
 def status(console: "Console", report: Mapping[str, object]) -> None:
@@ -29,7 +32,11 @@ def _lines(report: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     failed = report.get("failed")
     yield "failed", ", ".join(map(_order, failed)) if isinstance(failed, list) and failed else "none"
     yield "last check", _check(report.get("last_check"))
-    yield "owner", _pairs(report.get("owner"))
+    yield "owner", _pairs(report.get("owner")) + (", unreadable" if report.get("owner_damaged") else "")
+    if isinstance(waiting := report.get("waiting"), dict):
+        yield "waits", f"{waiting.get('version')}, for the owner's yes"
+    if report.get("media_once"):
+        yield "wished", f"an install from {report['media_once']} at the next start"
     for key, value in report.items():
         if key not in (*_SHOWN, "id", "product", "board"):
             yield key, _pairs(value)

@@ -5,6 +5,7 @@ checksum byte at the end of 16 bytes, then the SHA-256 of all that. The app's de
 """
 
 import hashlib
+import re
 import struct
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ _MAX_SEGMENT_BYTES = 1 << 24
 _PAGE_BYTES = 0x10000
 _ADVICE = "download it again, or build it again"
 
+_BANNER = re.compile(rb"MicroPython (v[0-9]+\.[0-9]+[-+.0-9A-Za-z]{0,24}) on [0-9]{4}-")
 # esp_app_desc_t: magic, secure version, two reserved, version, project, time, date, ESP-IDF, SHA-256 of the ELF file.
 _DESCRIPTION = struct.Struct("<II8s32s32s16s16s32s32s80s")
 _DESCRIPTION_MAGIC = 0xABCD5432
@@ -37,7 +39,7 @@ class AppImage:
         segments: How many parts it has.
         flash_size: Bytes of the flash chip that its header names; the bootloader's header counts.
         project: The name that the app gives itself, as in "micropython"; empty if it has no description.
-        version: As in "v1.27.0".
+        version: As in "v1.27.0". MicroPython leaves it out of the description: then what it says at its prompt.
         idf_version: The ESP-IDF that it was built with.
     """
 
@@ -140,13 +142,19 @@ def _described(chip: str, image: bytes, segments: int) -> AppImage:
         segments=segments,
         flash_size=1 << 20 + (image[3] >> 4),
         project=project,
-        version=version,
+        version=version or _banner_version(image),
         idf_version=idf_version,
     )
 
 
 def _text(field: bytes) -> str:
     return field.split(b"\0")[0].decode("utf-8", "replace")
+
+
+def _banner_version(data: bytes) -> str:
+    """MicroPython leaves its version out of the description; it is in what it says at its prompt."""
+    found = _BANNER.search(data)
+    return found[1].decode("ascii") if found else ""
 
 
 def build(

@@ -141,6 +141,18 @@ class Workshop:
         manifest = self.repository.manifest(BOARD, version)
         return {sha256.hex(): length for _, length, sha256 in manifest.files}
 
+    def to_fetch(self, version: str, before: str) -> tuple[dict[str, int], int]:
+        """What a device that has `before` fetches for a release: SHA-256 to length, and how many are patches."""
+        have, wanted = self.contents(before), self.contents(version)
+        patches = {
+            new.hex(): (patch.hex(), length)
+            for old, new, patch, length, _ in self.repository.manifest(BOARD, version).patches
+            if old.hex() in have
+        }
+        new_files = {sha256: length for sha256, length in wanted.items() if sha256 not in have}
+        fetched = dict(patches.get(sha256, (sha256, length)) for sha256, length in new_files.items())
+        return fetched, len(patches.keys() & new_files.keys())
+
     @contextmanager
     def serving(self) -> Iterator[str]:
         """Run `heirloom serve` as a process of its own. Yields its base URL."""

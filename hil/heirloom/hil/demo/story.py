@@ -116,9 +116,7 @@ def good_update(story: Story) -> None:
     """A release that works. Only what changed is moved."""
     narrator, workshop, unit = story.narrator, story.workshop, story.unit
     workshop.publish("1.1.0", weather("1.1.0"))
-    changed = {
-        sha256: size for sha256, size in workshop.contents("1.1.0").items() if sha256 not in workshop.contents("1.0.0")
-    }
+    changed, patches = workshop.to_fetch("1.1.0", "1.0.0")
     mark = story.wire.mark()
     with narrator.waiting("the device finds 1.1.0") as wait:
         unit.power_on()
@@ -129,7 +127,8 @@ def good_update(story: Story) -> None:
     story.claim_runs("1.1.0", report)
     moved, of = traffic.blobs(), len(workshop.contents("1.1.0"))
     seen = {"moved": sorted(moved), "changed": sorted(changed)}
-    narrator.claim(f"{len(moved)} of {of} files moved, those that changed", moved == changed.keys(), seen)
+    how = f"{len(moved)} of {of} files moved, those that changed; {patches} as a patch of what the device has"
+    narrator.claim(how, moved == changed.keys(), seen)
     fetched = report["fetched"] or {}
     narrator.claim(
         f"the device counts the same: {fetched.get('blobs')} files, {fetched.get('bytes')} bytes",

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from heirloom.hil.sim.page import Operation
 
@@ -29,6 +29,18 @@ class Cut:
 
     def __str__(self) -> str:
         return f"{self.at}:{self.kind}:{self.detail}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cut":
+        """The cut that `str` wrote.
+
+        Raises:
+            ValueError: It is none.
+        """
+        at, kind, detail = text.split(":")
+        if kind not in get_args(Kind):
+            raise ValueError(f"{kind} is no kind of cut")
+        return cls(int(at), kind, int(detail))  # type: ignore[arg-type]
 
 
 def apply(cells: bytearray, operation: Operation, block_size: int) -> None:
@@ -60,11 +72,11 @@ def _some_bits(before: bytes, after: bytes, seed: int) -> bytes:
 
 
 def choose(operations: Sequence[Operation], number: int, seed: int, block_size: int) -> Iterator[Cut]:
-    """So many different cuts of a run, in its order: first one before each operation, then inside them, at random.
+    """So many different cuts of a run, in its order: first one before each operation, then inside them, evenly.
 
     Args:
         operations: The run.
-        number: How many at most; less than one for each operation: evenly spread.
+        number: How many; less than one for each operation: evenly spread.
         seed: For what is at random.
         block_size: Bytes that an erase reaches.
     """
@@ -73,19 +85,19 @@ def choose(operations: Sequence[Operation], number: int, seed: int, block_size: 
         yield from (Cut(step * steps // number, "before") for step in range(number))
         return
     coin = random.Random(seed)  # noqa: S311 - as above
-    torn: set[Cut] = set()
-    for _ in range(4 * number):  # some come twice
-        if len(torn) == number - steps:
-            break
-        at = coin.randrange(len(operations))
-        reach = len(operations[at].data) or block_size
-        if coin.random() < 0.5:
-            torn.add(Cut(at, "prefix", coin.randrange(1, reach)))
-        else:
-            torn.add(Cut(at, "bits", coin.getrandbits(31)))
-    by_step: dict[int, list[Cut]] = {}
-    for cut in torn:
-        by_step.setdefault(cut.at, []).append(cut)
-    for step in range(steps):
-        yield Cut(step, "before")
-        yield from sorted(by_step.get(step, []), key=lambda cut: (cut.kind, cut.detail))
+    inside, more = divmod(number - steps, max(1, len(operations)))
+    lucky = set(coin.sample(range(len(operations)), more))
+    for at, operation in enumerate(operations):
+        yield Cut(at, "before")
+        yield from _inside(at, operation, inside + (at in lucky), coin, block_size)
+    yield Cut(len(operations), "before")
+
+
+def _inside(at: int, operation: Operation, number: int, coin: random.Random, block_size: int) -> list[Cut]:
+    """Cuts inside one operation: half of them, at most, after its first bytes, the others in some of its bits."""
+    ends = range(1, len(operation.data) or block_size)
+    prefixes = coin.sample(ends, min((number + coin.randrange(2)) // 2, len(ends)))
+    bits: set[int] = set()
+    while len(bits) < number - len(prefixes):
+        bits.add(coin.getrandbits(31))
+    return [*(Cut(at, "prefix", end) for end in sorted(prefixes)), *(Cut(at, "bits", one) for one in sorted(bits))]

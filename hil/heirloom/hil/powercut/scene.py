@@ -1,72 +1,59 @@
-"""The product and the devices of a sweep: the example application in four releases, published step by step."""
+"""The product and the devices of a sweep: the example application in some releases, published step by step."""
 
 import io
+import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from heirloom import boards
 from heirloom.boards import Board
-from heirloom.boards.images import lfs
-from heirloom.cli.errors import HeirloomError
+from heirloom.cli.errors import HeirloomError, RigTrouble
+from heirloom.cli.files import write_atomic
+from heirloom.hil import provision
 from heirloom.hil.demo.steps import BOARD, HOST, Unit, Workshop, weather
 from heirloom.hil.demo.story import repaired
-from heirloom.hil.demo.wire import Wire
-from heirloom.hil.powercut import facts
+from heirloom.hil.powercut import web
 from heirloom.hil.powercut.facts import Facts
+from heirloom.hil.powercut.judge import Judge
+from heirloom.hil.powercut.lives import LIVES, Life
 from heirloom.hil.sim import SimDevice
+
+_FILE = "scene.json"
+_CLIENT = "/lib/heirloom/"
 
 
 @dataclass(frozen=True)
-class Phase:
-    """One stretch of a device's life.
+class Served:
+    """A state of the repository: the order of the release that its channel points to, and the version of its root."""
 
-    Attributes:
-        name: For people.
-        serves: The release that the channel points to meanwhile.
-        old: What the device runs before; None: nothing.
-        ends: What it runs in the end.
-        fails: Whether `serves` is one that must fail and be rolled back.
-    """
-
-    name: str
-    serves: str
-    old: str | None
-    ends: str
-    fails: bool = False
-
-    def reached(self, seen: Facts, order: tuple[int, int]) -> bool:
-        """Whether the device is where it should be in the end. order: of the release that is served."""
-        settled = seen.runs == self.ends and not seen.trial and self.ends in seen.whole
-        if self.fails:
-            return settled and order in seen.failed
-        return settled and seen.marks["confirmed order"] == order
-
-
-#: In the order of a life. Root and targets are new in "update", so it has a root rotation in it.
-PHASES = (
-    Phase("install", "1.0.0", None, "1.0.0"),
-    Phase("update", "1.1.0", "1.0.0", "1.1.0"),
-    Phase("rollback", "1.2.0", "1.1.0", "1.1.0", fails=True),
-    Phase("repair", "1.3.0", "1.1.0", "1.3.0"),
-)
+    order: tuple[int, int]
+    root: int
 
 
 @dataclass
 class Scene:
-    """A product in the state of each phase, each served, and a wire that leads a device to one of them."""
+    """A product in the state of each life.
+
+    Attributes:
+        directory: Holds the repositories, a folder for each state.
+        served: By the release that the channel points to.
+        first: The flash of a device that was just provisioned.
+        ports: Where each state is served at the moment.
+    """
 
     directory: Path
-    wires: dict[str, Wire] = field(default_factory=dict)
-    orders: dict[str, tuple[int, int]] = field(default_factory=dict)
+    served: dict[str, Served] = field(default_factory=dict)
     first: bytes = b""
+    ports: dict[str, int] = field(default_factory=dict)
     _board: Board = field(default_factory=lambda: boards.load(BOARD))
 
-    def device(self, directory: Path, phase: Phase, cells: bytes) -> SimDevice:
-        """A device in a folder of its own, with that file system, in that phase."""
-        made = SimDevice.create(directory, BOARD, hosts={HOST: f"127.0.0.1:{self.wires[phase.serves].port}"})
+    def device(self, directory: Path, life: Life, cells: bytes) -> SimDevice:
+        """A device in a folder of its own, with that flash, in that life."""
+        made = SimDevice.create(directory, BOARD, hosts={HOST: f"127.0.0.1:{self.ports[life.serves]}"})
         made.write_filesystem(cells)
         return made
 
@@ -75,51 +62,118 @@ class Scene:
         """Bytes that an erase reaches."""
         return self._board.flash.block_size
 
-    def provisioned(self) -> bytes:
-        """The file system of a device that was provisioned just now, before its first start."""
-        shop = Workshop(self.directory / PHASES[0].serves, f"http://{HOST}/")
-        with shop.at_work():
-            unit = Unit.new(shop, self.wires[PHASES[0].serves].port)
-            try:
-                unit.provision(shop)
-                return unit.sim.filesystem_image()
-            finally:
-                unit.sim.close()
-                shutil.rmtree(unit.sim.directory)
+    @property
+    def board(self) -> Board:
+        """What the devices are."""
+        return self._board
 
-    def facts(self, cells: bytearray) -> Facts:
+    def judge(self, life: Life, *, again: bool = False) -> Judge:
+        """Who judges the flashes of a life. again: it is lived after a cut."""
+        return Judge(self._board.flash, life, again)
+
+    def facts(self, life: Life, cells: bytearray) -> Facts:
         """What a flash says.
 
         Raises:
             HeirloomError: littlefs cannot read it.
         """
-        return facts.read(lfs.read(self._board.flash, cells, facts.HOME, facts.DATA))
+        return self.judge(life).look(cells).facts
+
+    def save(self) -> None:
+        """Write down what `load` needs."""
+        (self.directory / "first.littlefs").write_bytes(self.first)
+        served = {version: asdict(one) for version, one in self.served.items()}
+        write_atomic(self.directory / _FILE, json.dumps(served).encode())
+
+    @contextmanager
+    def serving(self, lives: Sequence[Life]) -> Iterator[None]:
+        """Serve the state of each of these lives, each at a port of its own."""
+        with ExitStack() as stack:
+            for version in dict.fromkeys(life.serves for life in lives):
+                self.ports[version] = stack.enter_context(web.serving(self.directory / version))
+            yield
 
 
-@contextmanager
-def scene(directory: Path, progress: Callable[[str], object]) -> Iterator[Scene]:
-    """Make the product, publish its releases, and serve each state of it.
+def load(directory: Path) -> Scene:
+    """The scene that was made in a folder.
+
+    Raises:
+        RigTrouble: It is incomplete.
+    """
+    try:
+        described: dict[str, Any] = json.loads((directory / _FILE).read_bytes())
+        served = {
+            version: Served((one["order"][0], one["order"][1]), one["root"]) for version, one in described.items()
+        }
+        return Scene(directory, served, (directory / "first.littlefs").read_bytes())
+    except (OSError, ValueError, KeyError) as exc:
+        raise RigTrouble(f"there is no product to go on with in {directory}: {exc}", "name a new folder") from exc
+
+
+def make(directory: Path, lives: Sequence[Life], progress: Callable[[str], object]) -> Scene:
+    """Make the product, publish the releases of these lives and of those before them, and keep each state.
 
     Args:
         directory: Empty; keys and repositories of no value come there.
+        lives: Some.
         progress: Told what is being done.
     """
     made = Scene(directory)
-    with ExitStack() as stack:
-        shop = Workshop(directory / "shop", f"http://{HOST}/")
-        with shop.at_work():
-            progress("founding a product")
-            shop.found()
-            for phase in PHASES:
-                progress(f"publishing {phase.serves}")
-                if phase.name == "update":
-                    _renew(shop)
-                source = repaired(directory / "source") if phase.name == "repair" else weather(phase.serves)
-                shop.publish(phase.serves, source)
-                made.orders[phase.serves] = (shop.order(phase.serves)[0], shop.order(phase.serves)[1])
-                _serve(made, shop, phase, stack)
-        made.first = made.provisioned()
-        yield made
+    shop = Workshop(directory / "shop", f"http://{HOST}/")
+    with shop.at_work():
+        progress("founding a product")
+        shop.found()
+        for life in until(lives):
+            if life.serves in made.served:
+                continue
+            progress(f"publishing {life.serves}")
+            if life.serves == "1.1.0":
+                _renew(shop)
+            _publish(shop, life, directory)
+            epoch, sequence = shop.order(life.serves)
+            made.served[life.serves] = Served((epoch, sequence), shop.metadata_versions()["root"])
+            shutil.copytree(shop.repository_dir, directory / life.serves)
+            if not made.first:
+                made.first = _provisioned(shop)
+    made.save()
+    return made
+
+
+def until(lives: Sequence[Life]) -> tuple[Life, ...]:
+    """Lives in their order, with those that lead to them."""
+    return LIVES[: 1 + max(map(LIVES.index, lives))]
+
+
+def _provisioned(shop: Workshop) -> bytes:
+    """The file system of a device that was provisioned just now, before its first start."""
+    unit = Unit.new(shop, 9)
+    try:
+        unit.provision(shop)
+        return unit.sim.filesystem_image()
+    finally:
+        unit.sim.close()
+        shutil.rmtree(unit.sim.directory)
+
+
+def _publish(shop: Workshop, life: Life, directory: Path) -> None:
+    version = life.serves
+    source = weather(version) if version < "1.3.0" else repaired(directory / f"source-{version}")
+    if life.name == "client":
+        _bring_client(source)
+    shop.take_source(source)
+    floor = ["--floor", "2"] if version == "1.1.0" else []  # its own place in the order
+    shop.heirloom("release", "build", "--version", version, *floor)
+    shop.heirloom("release", "sign", version)
+    shop.heirloom("release", "publish", version, "--channel", "stable")
+
+
+def _bring_client(source: Path) -> None:
+    """Put the client into an application, compiled as on the device."""
+    for path, data in provision.client_files(boards.load(BOARD)).items():
+        if path.startswith(_CLIENT):
+            target = source / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
 
 
 def _renew(shop: Workshop) -> None:
@@ -131,23 +185,13 @@ def _renew(shop: Workshop) -> None:
     shop.heirloom("ceremony", "finish", folder)
 
 
-def _serve(made: Scene, shop: Workshop, phase: Phase, stack: ExitStack) -> None:
-    copy = Workshop(made.directory / phase.serves, shop.url)
-    shutil.copytree(shop.directory, copy.directory, symlinks=True)
-    copy.passphrase = shop.passphrase
-    wire = stack.enter_context(Wire())
-    with copy.at_work():
-        wire.upstream = stack.enter_context(copy.serving())
-    made.wires[phase.serves] = wire
-
-
-def phases(names: list[str]) -> list[Phase]:
-    """The phases of these names; all without.
+def named(names: Sequence[str]) -> list[Life]:
+    """The lives of these names; all without.
 
     Raises:
         HeirloomError: There is none of that name.
     """
-    known = {phase.name: phase for phase in PHASES}
+    known = {life.name: life for life in LIVES}
     if wrong := [name for name in names if name not in known]:
-        raise HeirloomError(f"no phase {wrong[0]}", f"there are {', '.join(known)}", exit_code=2)
-    return [known[name] for name in names] or list(PHASES)
+        raise HeirloomError(f"no life {wrong[0]}", f"there are {', '.join(known)}", exit_code=2)
+    return [known[name] for name in names] or list(LIVES)

@@ -1,268 +1,301 @@
-"""The sweep: every cut of a recorded run is judged from the flash, and every different flash is started."""
+"""The sweep of one life: every cut is judged from the flash, and every different flash is started."""
 
-import secrets
-import shutil
-import time
+import json
+import random
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from heirloom.cli.errors import HeirloomError, RigTrouble
-from heirloom.hil.powercut import cuts
+from heirloom.cli.errors import RigTrouble
+from heirloom.hil.powercut import cuts, record
 from heirloom.hil.powercut.cuts import Cut
-from heirloom.hil.powercut.facts import Facts
-from heirloom.hil.powercut.scene import PHASES, Phase, Scene
-from heirloom.hil.sim import SimDevice
+from heirloom.hil.powercut.lives import Life
+from heirloom.hil.powercut.record import Record
+from heirloom.hil.powercut.scene import Scene
 from heirloom.hil.sim.page import Operation
 
-_LIFE_S = 40.0  # for one start to reach its end, on a busy machine
-_GLANCE_S = 0.03
-
-
-@dataclass(frozen=True)
-class Start:
-    """A flash from which a device starts.
-
-    Attributes:
-        cells: Of the file system.
-        path: The cuts that led to it, in order.
-    """
-
-    phase: Phase
-    cells: bytes
-    facts: Facts
-    path: tuple[Cut, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """For people, and for the file that keeps it."""
-        return "_".join([self.phase.name, *(str(cut).replace(":", "-") for cut in self.path)])
-
-
-@dataclass(frozen=True)
-class Life:
-    """What came of a start: its flash operations, and the flash in the end."""
-
-    operations: list[Operation]
-    cells: bytes
-    reached: bool
-    console: str
+_TOLD_EVERY = 200
 
 
 @dataclass
 class Tally:
-    """Counts of one phase."""
-
-    operations: int = 0
-    cuts: int = 0
-    pairs: int = 0
-    starts: int = 0
-
-
-@dataclass
-class Result:
-    """What a sweep found.
+    """Counts of one life.
 
     Attributes:
+        operations: Flash operations of the life.
+        phases: Of these, by phase.
+        cuts: Different flashes that one cut left, all judged.
+        pairs: Different flashes that a second cut left, in the recovery from a first; all judged.
+        mounted: Of both, those that littlefs read; the others differ only where it reads nothing.
+        starts: Devices started from such a flash, which lived until they were where they should be.
+        different: Of both, those whose files no other has: each is one to be started.
+        starts: Devices started from such a flash, which lived until they were where they should be.
+        map: Single cuts by operation, kind of cut and outcome, as "17 bits old".
         problems: Name of the case to what is wrong.
     """
 
-    seed: int
-    phases: dict[str, Tally] = field(default_factory=dict)
+    operations: int = 0
+    phases: dict[str, int] = field(default_factory=dict)
+    cuts: int = 0
+    pairs: int = 0
+    mounted: int = 0
+    different: int = 0
+    starts: int = 0
+    map: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        """Count the other one's, too."""
+        for name in ("operations", "cuts", "pairs", "mounted", "different", "starts"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for mine, theirs in ((self.phases, other.phases), (self.map, other.map)):
+            for key, count in theirs.items():
+                mine[key] = mine.get(key, 0) + count
+        self.problems |= other.problems
+
+
+@dataclass(frozen=True)
+class Child:
+    """A flash that cuts have left, to be started. cells: compressed, since many wait."""
+
+    path: tuple[Cut, ...]
+    cells: bytes
 
     @property
-    def cuts(self) -> int:
-        """Different cuts that were judged, pairs among them."""
-        return sum(tally.cuts + tally.pairs for tally in self.phases.values())
-
-    @property
-    def starts(self) -> int:
-        """Devices that were started from a flash that a cut left."""
-        return sum(tally.starts for tally in self.phases.values())
+    def flash(self) -> bytes:
+        """The flash."""
+        return zlib.decompress(self.cells)
 
 
-@dataclass
+def case_name(life: Life, path: Sequence[Cut]) -> str:
+    """How a case is called: it says all that is needed to come to it again from the record of its life."""
+    return "/".join([life.name, *map(str, path)])
+
+
+def file_name(case: str) -> str:
+    """A case's name as the name of a file."""
+    return case.replace("/", "_").replace(":", "-")
+
+
+class Journal:
+    """What is done already, so that a sweep which was interrupted goes on: one line of JSON for each piece."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.done: dict[str, dict[str, object]] = {}
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                    self.done[entry["piece"]] = entry
+                except (ValueError, KeyError):
+                    break  # the line that was being written
+
+    def write(self, piece: str, tally: Tally, digests: Sequence[bytes], children: Sequence[str] = ()) -> None:
+        """A piece is done."""
+        entry = {"piece": piece, "tally": asdict(tally), "digests": [one.hex() for one in digests]}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**entry, "children": list(children)}) + "\n")
+
+
 class Sweep:
-    """Sweeps phases.
+    """Sweeps one life.
 
-    Attributes:
-        scene: The product.
-        directory: For devices and for the flashes of cases that went wrong; exists.
-        cuts: Of each phase, at most.
-        pairs: Second cuts of each phase, at most; spread over all its starts.
+    Args:
+        scene: The product, being served.
+        life: Which.
+        folder: For records, devices, and flashes of cases that went wrong; exists.
+        cuts, pairs: How many, at most.
+        starts: Devices started after single cuts, at most, by chance; 0: from every different flash.
         seed: For which cuts, and which bits.
         jobs: Devices at a time.
-        progress: Told what is being done, and how many cuts are judged.
+        progress: Told the counts now and then.
         enough: End after so many problems; 0: never.
+
+    Attributes:
+        tally: What was counted so far.
     """
 
-    scene: Scene
-    directory: Path
-    cuts: int
-    pairs: int
-    seed: int
-    jobs: int
-    progress: Callable[[str], object]
-    enough: int = 0
-    result: Result = field(init=False)
+    def __init__(
+        self,
+        scene: Scene,
+        life: Life,
+        folder: Path,
+        cuts: int,
+        pairs: int,
+        starts: int,
+        seed: int,
+        jobs: int,
+        progress: Callable[[Tally], object],
+        enough: int = 0,
+    ) -> None:
+        self.scene, self.life, self.folder = scene, life, folder
+        self.cuts, self.pairs, self.starts, self.seed, self.jobs = cuts, pairs, starts, seed, jobs
+        self.tally = Tally()
+        self._progress = progress
+        self._enough = enough
+        self._seen: set[bytes] = set()
+        (folder / "records").mkdir(exist_ok=True)
+        (folder / "problems").mkdir(exist_ok=True)
+        self._journal = Journal(folder / f"journal-{life.name}.jsonl")
 
-    def __post_init__(self) -> None:
-        self.result = Result(self.seed)
-
-    def run(self, phases: Sequence[Phase]) -> Result:
-        """Sweep these phases. Those that lead to them are lived, too, without a cut.
-
-        Raises:
-            RigTrouble: A life without a cut does not reach its end.
-        """
-        began = time.monotonic()
-        cells = self.scene.first
-        for phase in PHASES[: 1 + max(map(PHASES.index, phases))]:
-            self.progress(f"{phase.name}: recording")
-            start = Start(phase, cells, self.scene.facts(bytearray(cells)))
-            life = self._live(start)
-            if not life.reached:
-                raise RigTrouble(f"{phase.name} does not reach its end without a cut", life.console[-2000:])
-            if phase in phases:
-                self._sweep(start, life)
-            cells = life.cells
-        self.result.seconds = time.monotonic() - began
-        return self.result
-
-    def _sweep(self, start: Start, life: Life) -> None:
-        tally = self.result.phases[start.phase.name] = Tally(operations=len(life.operations))
-        seen: set[bytes] = set()
-        first: list[Start] = []
-        for child in self._cut(start, life, self.cuts):
+    def run(self, start: bytes, operations: list[Operation]) -> Tally:
+        """Sweep a recorded life."""
+        children = self._first(start, operations)
+        if self.starts and len(children) > self.starts:
+            children = random.Random(self.seed).sample(children, self.starts)  # noqa: S311 - as below
+        waiting = [child for child in children if not self._take(case_name(self.life, child.path))]
+        second = max(1, self.pairs // max(1, len(children))) if self.pairs else 0
+        for child, lived, flash in self._live_all(waiting):
+            self._second(child, lived, flash, second)
             if self._has_enough():
-                return
-            tally.cuts += 1
-            if child is not None and child.facts.digest not in seen:
-                seen.add(child.facts.digest)
-                first.append(child)
-            if not tally.cuts % 100:
-                self.progress(f"{start.phase.name}: {tally.cuts} cuts, {len(seen)} different flashes")
-        second = max(1, self.pairs // max(1, len(first))) if self.pairs else 0
-        for child, lived in self._live_all(first, tally):
-            grown = []
-            for grandchild in self._cut(child, lived, second) if second else ():
-                tally.pairs += 1
-                if grandchild is not None and grandchild.facts.digest not in seen:
-                    seen.add(grandchild.facts.digest)
-                    grown.append(grandchild)
-            for _ in self._live_all(grown, tally):
-                self.progress(f"{start.phase.name}: {tally.starts} starts, {tally.pairs} pairs")
+                break
+        self._progress(self.tally)
+        return self.tally
 
-    def _has_enough(self) -> bool:
-        return bool(self.enough) and len(self.result.problems) >= self.enough
+    def _first(self, start: bytes, operations: list[Operation]) -> list[Child]:
+        """The different flashes that single cuts leave."""
+        before = self._journal.done.get("cuts")
+        if before is not None and self._take("cuts"):
+            paths = [Cut.parse(text) for text in before["children"]]  # type: ignore[attr-defined]
+            return [Child((cut,), zlib.compress(self._flash(start, operations, cut), 1)) for cut in paths]
+        tally = Tally(operations=len(operations))
+        children = self._judge((), start, operations, self.cuts, tally, self.seed)
+        digests = list(self._seen)
+        self.tally.add(tally)
+        self._journal.write("cuts", tally, digests, [str(child.path[-1]) for child in children])
+        return children
 
-    def _live_all(self, starts: list[Start], tally: Tally) -> Iterator[tuple[Start, Life]]:
-        """Start them, several at a time; yields those that reached their end, as they do."""
-        with ThreadPoolExecutor(self.jobs) as pool:
-            running: dict[Future[Life], Start] = {pool.submit(self._live, start): start for start in starts}
-            while running and not self._has_enough():
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    start, life = running.pop(future), future.result()
-                    tally.starts += 1
-                    if life.reached:
-                        yield start, life
-                    else:
-                        self._blame(start, f"it did not reach its end; its console ends\n{life.console[-6000:]}")
-            for future in running:
-                future.cancel()
+    def _flash(self, start: bytes, operations: list[Operation], cut: Cut) -> bytes:
+        from heirloom.hil.powercut.judge import flash_at
 
-    def _cut(self, start: Start, life: Life, number: int) -> Iterator[Start | None]:
-        """Every chosen cut of a life that leaves another flash: where it leads, or None if that is wrong already."""
-        block = self.scene.block_size
-        cells = bytearray(start.cells)
-        chosen = iter(cuts.choose(life.operations, number, self.seed + len(start.path), block))
-        cut = next(chosen, None)
-        before = start.facts
-        for at in range(len(life.operations) + 1):
-            torn: set[bytes] = set()
-            while cut is not None and cut.at == at:
-                undone = b""
-                if at < len(life.operations):
-                    undone = cuts.tear(cells, life.operations[at], cut, block)
-                reached = self._reach(cells, life.operations[at : at + 1])
-                if reached not in torn:
-                    torn.add(reached)
-                    child = self._judge(start, cut, cells, before)
-                    if child is not None and cut.kind == "before":
-                        before = child.facts
-                    yield child
-                if undone:
-                    address = life.operations[at].address
-                    cells[address : address + len(undone)] = undone
-                cut = next(chosen, None)
-            if at < len(life.operations):
-                cuts.apply(cells, life.operations[at], block)
+        return flash_at(start, operations, cut, self.scene.block_size)
 
-    def _reach(self, cells: bytearray, operation: list[Operation]) -> bytes:
-        if not operation:
-            return b""
-        address = operation[0].address
-        return bytes(cells[address : address + (len(operation[0].data) or self.scene.block_size)])
+    def _take(self, piece: str) -> bool:
+        """Whether the journal has this piece; what it found counts then."""
+        entry = self._journal.done.get(piece)
+        if entry is None:
+            return False
+        self.tally.add(Tally(**entry["tally"]))  # type: ignore[arg-type]
+        self._seen |= {bytes.fromhex(digest) for digest in entry["digests"]}  # type: ignore[attr-defined]
+        return True
 
-    def _judge(self, start: Start, cut: Cut, cells: bytearray, before: Facts) -> Start | None:
-        """The start that this cut leaves; None, and noted, when its flash alone says that something is wrong."""
-        path = (*start.path, cut)
-        try:
-            facts = self.scene.facts(cells)
-        except HeirloomError as exc:
-            self._blame(Start(start.phase, bytes(cells), start.facts, path), exc.message)
-            return None
-        found = Start(start.phase, bytes(cells), facts, path)
-        wrong = [*facts.wrong, *facts.went_back(before)]
-        if facts.runs not in (start.phase.old, start.phase.serves, start.phase.ends):
-            wrong.append(f"{facts.runs} would run, which is neither the old release nor the new one")
-        if wrong:
-            self._blame(found, "; ".join(wrong))
-            return None
+    def _second(self, child: Child, lived: Record, flash: bytes, number: int) -> None:
+        """What follows one start: its recovery is cut as well, and what that leaves is started."""
+        tally, known = Tally(starts=1), set(self._seen)
+        name = case_name(self.life, child.path)
+        if not lived.reached:
+            self._blame(tally, name, flash, f"it did not reach its end; its console ends\n{lived.console[-6000:]}")
+        elif number:
+            lived.save(self.folder / "records" / f"{file_name(name)}.z", flash)
+            grown = self._judge(child.path, flash, lived.operations, number, tally, self._own_seed(name))
+            for grandchild, grand, theirs in self._live_all(grown):
+                tally.starts += 1
+                if not grand.reached:
+                    what = f"it did not reach its end; its console ends\n{grand.console[-6000:]}"
+                    self._blame(tally, case_name(self.life, grandchild.path), theirs, what)
+        self.tally.add(tally)
+        self._journal.write(name, tally, list(self._seen - known))
+        self._progress(self.tally)
+
+    def _own_seed(self, name: str) -> int:
+        return self.seed + zlib.crc32(name.encode())
+
+    def _judge(
+        self, path: tuple[Cut, ...], start: bytes, operations: list[Operation], number: int, tally: Tally, seed: int
+    ) -> list[Child]:
+        """Judge so many cuts of a record; returns those that are to be started: new to the client, and some twins."""
+        judge = self.scene.judge(self.life, again=bool(path))
+        coin = random.Random(seed)  # noqa: S311 - a case that comes again, no secret
+        found: list[Child] = []
+        twins = 0
+        for case in judge.cases(start, operations, cuts.choose(operations, number, seed, self.scene.block_size)):
+            self._count(tally, path, case.mounted)
+            mine = (*path, case.cut)
+            if case.wrong or case.facts is None:
+                self._blame(tally, case_name(self.life, mine), bytes(case.cells), "; ".join(case.wrong))
+                self._draw(tally, mine, "lost")
+                if self._has_enough(tally):
+                    break
+                continue
+            new = case.facts.digest not in self._seen
+            # The same files, but other cells: littlefs may go on from there another way.
+            twin = not new and case.mounted and coin.random() < 0.01 and twins <= number // 1000
+            self._draw(tally, mine, "started" if new or twin else "old" if case.facts.runs == self.life.old else "new")
+            if new or twin:
+                twins += twin
+                tally.different += new
+                self._seen.add(case.facts.digest)
+                found.append(Child(mine, zlib.compress(bytes(case.cells), 1)))
+        if not path:
+            tally.phases = judge.phases
         return found
 
-    def _blame(self, start: Start, what: str) -> None:
-        self.result.problems[start.name] = what
-        kept = self.directory / "problems"
-        kept.mkdir(exist_ok=True)
-        (kept / f"{start.name}.littlefs").write_bytes(start.cells)
+    @staticmethod
+    def _draw(tally: Tally, path: Sequence[Cut], outcome: str) -> None:
+        """A dot in the map of the life; second cuts are not in it."""
+        if len(path) == 1:
+            key = f"{path[0].at} {path[0].kind} {outcome}"
+            tally.map[key] = tally.map.get(key, 0) + 1
 
-    def _live(self, start: Start) -> Life:
-        """Start a device from a flash, in a process of its own, and let it live until it is where it should be."""
-        folder = self.directory / f"device-{secrets.token_hex(6)}"
-        try:
-            with self.scene.device(folder, start.phase, start.cells) as device:
-                device.record_flash()
-                device.power_on()
-                reached = self._wait(start, device)
-                device.power_off()
-                life = Life(device.recorded_flash(), device.filesystem_image(), reached, device.console())
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        cells = bytearray(start.cells)
-        for operation in life.operations:
-            cuts.apply(cells, operation, self.scene.block_size)
-        if bytes(cells) != life.cells:
-            raise RigTrouble(f"the record of {start.name} does not lead to its flash")
-        return life
+    def _count(self, tally: Tally, path: tuple[Cut, ...], mounted: bool) -> None:
+        if path:
+            tally.pairs += 1
+        else:
+            tally.cuts += 1
+        tally.mounted += mounted
+        if not (tally.cuts + tally.pairs) % _TOLD_EVERY:
+            told = Tally()
+            told.add(self.tally)
+            told.add(tally)
+            self._progress(told)
 
-    def _has_reached(self, phase: Phase, device: SimDevice, operations: int) -> bool:
-        """What its flash says, if it stood still while it was read."""
-        cells = bytearray(device.filesystem_image())
-        still = device.flash.operations == operations
-        return still and phase.reached(self.scene.facts(cells), self.scene.orders[phase.serves])
+    def _has_enough(self, more: Tally | None = None) -> bool:
+        problems = len(self.tally.problems) + (len(more.problems) if more else 0)
+        return bool(self._enough) and problems >= self._enough
 
-    def _wait(self, start: Start, device: SimDevice) -> bool:
-        deadline = time.monotonic() + _LIFE_S
-        seen = -1
-        while time.monotonic() < deadline:
-            time.sleep(_GLANCE_S)
-            now = device.flash.operations
-            if now == seen and self._has_reached(start.phase, device, now):
-                return True
-            seen = now
-        return False
+    def _live_all(self, starts: Sequence[Child]) -> Iterator[tuple[Child, Record, bytes]]:
+        """Start them, several at a time; yields each with its record and its flash, as they end."""
+
+        def live(child: Child) -> tuple[Record, bytes]:
+            flash = child.flash
+            return record.live(self.scene, self.life, flash, self.folder), flash
+
+        with ThreadPoolExecutor(self.jobs) as pool:
+            running: dict[Future[tuple[Record, bytes]], Child] = {pool.submit(live, child): child for child in starts}
+            try:
+                while running:
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield running.pop(future), *future.result()
+            finally:
+                for future in running:
+                    future.cancel()
+
+    def _blame(self, tally: Tally, name: str, flash: bytes, what: str) -> None:
+        tally.problems[name] = what
+        (self.folder / "problems" / f"{file_name(name)}.flash").write_bytes(flash)
+
+
+def recorded(scene: Scene, life: Life, start: bytes, folder: Path) -> tuple[bytes, list[Operation], bytes]:
+    """Live a life without a cut, and keep its record; or the record that is there. Returns start, operations, end.
+
+    Raises:
+        RigTrouble: It does not reach its end.
+    """
+    path = folder / "records" / f"{life.name}.z"
+    if path.exists():
+        start, operations = record.load(path)
+    else:
+        path.parent.mkdir(exist_ok=True)
+        lived = record.live(scene, life, start, folder)
+        if not lived.reached:
+            raise RigTrouble(f"{life.name} does not reach its end without a cut", lived.console[-2000:])
+        lived.save(path, start)
+        operations = lived.operations
+    cells = bytearray(start)
+    for operation in operations:
+        cuts.apply(cells, operation, scene.block_size)
+    return start, operations, bytes(cells)

@@ -17,7 +17,7 @@ from heirloom.hil.sim import scripts, settings
 from heirloom.hil.sim.console import Console
 from heirloom.hil.sim.esp32.download import DownloadMode
 from heirloom.hil.sim.esp32.nor import NorFlash
-from heirloom.hil.sim.esp32.start import Started, start
+from heirloom.hil.sim.esp32.start import NotStarted, Started, start
 from heirloom.hil.sim.lock import DeviceLock
 from heirloom.hil.sim.page import ControlPage, Operation, Word
 from heirloom.hil.sim.ports import port
@@ -46,6 +46,7 @@ class FlashCounters:
 
 
 _PARTITIONS_KIB = 7
+_PANICS = 5  # starts in a row
 
 
 def _with_room_for_partitions(heap: str) -> str:
@@ -78,6 +79,7 @@ class SimDevice:
         self._console: Console | None = None
         self._supervisor: Supervisor | None = None
         self._started: Started | None = None
+        self._stick: Path | None = None
 
     @classmethod
     def create(
@@ -289,6 +291,16 @@ class SimDevice:
         self._page[Word.CUT_FRACTION] = int(fraction * 256)
         self._page[Word.CUT_AT] = self._page[Word.OPERATIONS] + operation
 
+    def make_unstable(self, start: int, mask: bytes, seed: int) -> None:
+        """Let these bits of the file system read differently each time, until their block is erased.
+
+        Args:
+            start: Address in the file system.
+            mask: Which bits, from there; within one block.
+            seed: For how they read.
+        """
+        self._page.unstable(start, mask, seed)
+
     def record_flash(self, limit: int = 16 * 1024 * 1024) -> None:
         """Record every flash operation of the boots to come, up to so many bytes. Only while it is off."""
         self._page.record(limit)
@@ -303,6 +315,20 @@ class SimDevice:
             return self._page.recorded()
         except BufferError as exc:
             raise RigTrouble(f"the record of device {self.name} is too short: {exc}") from exc
+
+    def insert(self, folder: Path) -> None:
+        """Put a card or a stick in: from the next boot on, the folder's content is at /sd, read-only.
+
+        Raises:
+            HeirloomError: That is no folder.
+        """
+        if not folder.is_dir():
+            raise HeirloomError(f"{folder} is no folder", "a stick is a folder with a bundle in it")
+        self._stick = folder.absolute()
+
+    def eject(self) -> None:
+        """Take it out; from the next boot on nothing is at /sd."""
+        self._stick = None
 
     def disarm(self) -> None:
         """Take an armed power cut back."""
@@ -346,6 +372,36 @@ class SimDevice:
         return DownloadMode(self.board.chip, bytes.fromhex(self.id), flash, self._lock.release)
 
     @contextmanager
+    def at_repl(self) -> Iterator[Self]:
+        """As `Unit.at_repl`: it is switched on for the block, and off afterwards."""
+        self.power_on(hold_repl=True)
+        try:
+            yield self
+        finally:
+            self.power_off()
+
+    @contextmanager
+    def live(self, *, hold_repl: bool) -> Iterator["LiveDevice"]:
+        """As `Unit.live`: it is switched on for the block, and off afterwards."""
+        self.power_on(hold_repl=hold_repl)
+        try:
+            yield LiveDevice(self)
+        finally:
+            self.power_off()
+
+    @contextmanager
+    def serial_port(self) -> Iterator[str]:
+        """As `Unit.serial_port`: it is switched on for the block, at the REPL, and off afterwards."""
+        with self.at_repl():
+            yield str(self.tty)
+
+    @contextmanager
+    def loader(self) -> Iterator[str]:
+        """As `Unit.loader`."""
+        with self.download_mode() as rom:
+            yield rom.url
+
+    @contextmanager
     def switched_off(self) -> Iterator[None]:
         """Nobody switches it on meanwhile.
 
@@ -376,18 +432,24 @@ class SimDevice:
             wanted = self.board.flash.size
             raise RigTrouble(f"{path} has {size} bytes; the flash of {self.board.name} has {wanted}")
 
-    def _bootload(self, cause: int) -> Started | None:
-        """The bootloader of an ESP32 runs at every start but a soft reset."""
-        if self.board.hardware.flashing != "esptool":
-            return None
-        if cause != port(self.board.chip, self.settings.clock).soft_reset:
+    def _bootload(self, cause: int) -> tuple[Started | None, int]:
+        """The bootloader of an ESP32 runs at every start but a soft reset. Returns the newest reset cause, too."""
+        causes = port(self.board.chip, self.settings.clock)
+        if self.board.hardware.flashing != "esptool" or cause == causes.soft_reset:
+            return self._started, cause
+        for _ in range(_PANICS):
             self._started = start(self.directory / FLASH, self.board, self._page)
-        return self._started
+            if self._started is None or not self._started.panics:
+                return self._started, cause
+            if self._console is not None:
+                self._console.event(f"the firmware in {self._started.running} panics")
+            cause = causes.watchdog
+        raise NotStarted("the firmware panics again and again")
 
     def _request(self, cause: int) -> dict[str, object]:
         """What the zygote needs for one boot."""
         layout, described = self.board.flash, self.settings
-        running = self._bootload(cause)
+        running, cause = self._bootload(cause)
         config = {
             "chip": self.board.chip,
             "cause": cause,
@@ -403,6 +465,7 @@ class SimDevice:
             "ssid": described.ssid,
             "password": described.password,
             "hosts": described.hosts,
+            "stick": str(self._stick) if self._stick else None,
             "banner": f"MicroPython; {self.board.name} with {self.board.hardware.mcu}",
         }
         return {
@@ -410,3 +473,30 @@ class SimDevice:
             "offset": layout.offset,
             "config": config,
         }
+
+
+class LiveDevice:
+    """The console of a device that is switched on, as it comes.
+
+    Args:
+        device: The device.
+    """
+
+    def __init__(self, device: SimDevice) -> None:
+        self._device = device
+        self._shown = 0
+
+    @property
+    def place(self) -> str:
+        """Its serial port, for people."""
+        return str(self._device.tty)
+
+    def read(self) -> str | None:
+        """See `Live.read`."""
+        ended = self._device.power not in (Power.ON, Power.ASLEEP)
+        text, self._shown = self._device.console_since(self._shown)
+        return None if ended and not text else text
+
+    def send(self, data: bytes) -> None:
+        """See `Live.send`."""
+        self._device.send(data)

@@ -10,7 +10,9 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-SIZE_BYTES = 16384
+_WORDS_BYTES = 16384
+_UNSTABLE_BYTES = 4096  # behind the words: which bits of an unstable region read as they like
+SIZE_BYTES = _WORDS_BYTES + _UNSTABLE_BYTES
 
 
 class Word(IntEnum):
@@ -38,11 +40,14 @@ class Word(IntEnum):
     INTERRUPTING = 20
     TRACE_AT = 21
     TRACE_END = 22
+    UNSTABLE_START = 23
+    UNSTABLE_END = 24
+    UNSTABLE_SEED = 25
     BLOCK_ERASES = 64
 
 
 #: Blocks of the largest file system whose erases can be counted here.
-MAX_BLOCKS = SIZE_BYTES // 4 - Word.BLOCK_ERASES
+MAX_BLOCKS = _WORDS_BYTES // 4 - Word.BLOCK_ERASES
 
 
 class Exit(IntEnum):
@@ -97,6 +102,18 @@ class ControlPage:
         self._memory.close()
         self._memory = mmap.mmap(self.descriptor, SIZE_BYTES + limit)
         self[Word.TRACE_AT], self[Word.TRACE_END] = SIZE_BYTES, SIZE_BYTES + limit
+
+    def unstable(self, start: int, mask: bytes, seed: int) -> None:
+        """From `start` in the file system on, the bits of the mask read as they like, until the block is erased.
+
+        Raises:
+            ValueError: The mask is larger than a block.
+        """
+        if len(mask) > _UNSTABLE_BYTES:
+            raise ValueError(f"at most {_UNSTABLE_BYTES} bytes can be unstable")
+        self._memory[_WORDS_BYTES : _WORDS_BYTES + len(mask)] = mask
+        self[Word.UNSTABLE_START], self[Word.UNSTABLE_END] = start, start + len(mask)
+        self[Word.UNSTABLE_SEED] = seed & 0xFFFF
 
     def note(self, operation: Operation) -> None:
         """Count, and record if that was asked for, an operation that the host carries out for the board."""

@@ -1,53 +1,60 @@
 """MicroPython's raw REPL from the host's side, as mpremote uses it."""
 
 import time
+from typing import Protocol
 
 from heirloom.cli.errors import HeirloomError
-from heirloom.hil.sim.supervisor import Supervisor
+from heirloom.hil.units import DeviceError
 
 _PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 _FRIENDLY_PROMPT = b">>> "
 _RETRY_S = 1.0
 
 
-class DeviceError(HeirloomError):
-    """Code that was sent to the device raised an exception.
+class SerialLine(Protocol):
+    """The serial line of a running board: of a simulated one its supervisor's, of an emulated one a process's."""
 
-    Attributes:
-        traceback: As the device printed it.
-    """
+    @property
+    def boots(self) -> int:
+        """Boots since it was switched on, soft resets included."""
 
-    def __init__(self, name: str, traceback: str) -> None:
-        last = traceback.strip().splitlines()[-1] if traceback.strip() else "no traceback"
-        super().__init__(f"device {name}: {last}", traceback.strip())
-        self.traceback = traceback
+    def send(self, data: bytes) -> None:
+        """Type at it."""
+
+    def tap(self, active: bool) -> None:
+        """While active, output is collected for `wait_tapped` and does not count as said by the board."""
+
+    def wait_tapped(self, end: bytes, deadline: float) -> bytes | None:
+        """Takes tapped output up to and with `end`; None at the deadline (monotonic time) or when a boot ends."""
 
 
 class RawRepl:
     """One session at the raw REPL of a running board.
 
     Args:
-        supervisor: Of the board.
+        line: Of the board.
         name: The device, for messages.
+        retry_s: How long the board has to answer before it is asked again for its REPL.
     """
 
-    def __init__(self, supervisor: Supervisor, name: str) -> None:
-        self._supervisor = supervisor
+    def __init__(self, line: SerialLine, name: str, retry_s: float = _RETRY_S) -> None:
+        self._line = line
         self._name = name
+        self._retry_s = retry_s
 
     def exec(self, code: str, timeout_s: float) -> str:
         """See `SimDevice.exec`."""
         deadline = time.monotonic() + timeout_s
-        self._supervisor.tap(True)
+        self._line.tap(True)
         try:
             self._enter(deadline)
-            self._supervisor.send(code.encode() + b"\x04")
+            self._line.send(code.encode() + b"\x04")
             self._take(b"OK", deadline, "the REPL took no code")
             output = self._take(b"\x04", deadline, "the code did not end")
             errors = self._take(b"\x04", deadline, "the code did not end")
             self._leave(deadline)
         finally:
-            self._supervisor.tap(False)
+            self._line.tap(False)
         if errors:
             raise DeviceError(self._name, _text(errors))
         return _text(output)
@@ -55,35 +62,35 @@ class RawRepl:
     def soft_reset(self, timeout_s: float) -> None:
         """See `SimDevice.soft_reset`."""
         deadline = time.monotonic() + timeout_s
-        self._supervisor.tap(True)
+        self._line.tap(True)
         try:
             self._enter(deadline)
-            boots = self._supervisor.boots
-            self._supervisor.send(b"\x04")
-            while self._supervisor.boots == boots:
-                if self._supervisor.wait_tapped(b"soft reboot\r\n", deadline) is None and time.monotonic() > deadline:
+            boots = self._line.boots
+            self._line.send(b"\x04")
+            while self._line.boots == boots:
+                if self._line.wait_tapped(b"soft reboot\r\n", deadline) is None and time.monotonic() > deadline:
                     raise self._silent("no soft reset")
             self._take(_PROMPT, deadline, "no REPL after the soft reset")
             self._leave(deadline)
         finally:
-            self._supervisor.tap(False)
+            self._line.tap(False)
 
     def _enter(self, deadline: float) -> None:
         """Ctrl-C, then Ctrl-A, again each second: a board that is just booting may lose them."""
         while time.monotonic() < deadline:
-            self._supervisor.send(b"\r\x03")
+            self._line.send(b"\r\x03")
             time.sleep(0.01)
-            self._supervisor.send(b"\r\x01")
-            if self._supervisor.wait_tapped(_PROMPT, min(deadline, time.monotonic() + _RETRY_S)) is not None:
+            self._line.send(b"\r\x01")
+            if self._line.wait_tapped(_PROMPT, min(deadline, time.monotonic() + self._retry_s)) is not None:
                 return
         raise self._silent("no REPL")
 
     def _leave(self, deadline: float) -> None:
-        self._supervisor.send(b"\x02")
+        self._line.send(b"\x02")
         self._take(_FRIENDLY_PROMPT, deadline, "no REPL")
 
     def _take(self, end: bytes, deadline: float, otherwise: str) -> bytes:
-        taken = self._supervisor.wait_tapped(end, deadline)
+        taken = self._line.wait_tapped(end, deadline)
         if taken is None:
             raise self._silent(otherwise)
         return taken[: -len(end)]

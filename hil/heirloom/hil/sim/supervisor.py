@@ -192,6 +192,7 @@ class Supervisor:
             for key, _ in events:
                 self._on_event(key.fd)
             self._flush_input()
+            self._terminal.flush()
             self._watch()
 
     def _on_event(self, descriptor: int) -> None:

@@ -3,8 +3,13 @@
 import os
 import pty
 import termios
+import time
 import tty
 from pathlib import Path
+
+_BACKLOG_BYTES = 1 << 16
+_NOBODY_S = 0.5
+_KEPT_BYTES = 2048  # the newest, when the rest is given up
 
 
 class Terminal:
@@ -21,6 +26,8 @@ class Terminal:
         self.descriptor, self._other = pty.openpty()
         tty.setraw(self._other)
         os.set_blocking(self.descriptor, False)
+        self._backlog = bytearray()
+        self._taken_at = 0.0
         self.link = link
         link.unlink(missing_ok=True)
         link.symlink_to(os.ttyname(self._other))
@@ -33,12 +40,24 @@ class Terminal:
             return b""
 
     def write(self, data: bytes) -> None:
-        """Offer output. If nobody reads, the oldest is dropped, as on a serial line."""
-        while data:
+        """Offer output. A reader that is slow gets all of it; if nobody reads, it is lost, as on a serial line."""
+        if not self._backlog:
+            self._taken_at = time.monotonic()
+        self._backlog += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Offer again what was not taken yet."""
+        while self._backlog:
             try:
-                data = data[os.write(self.descriptor, data) :]
+                count = os.write(self.descriptor, self._backlog)
             except BlockingIOError:
-                termios.tcflush(self._other, termios.TCIFLUSH)
+                break
+            del self._backlog[:count]
+            self._taken_at = time.monotonic()
+        if len(self._backlog) > _BACKLOG_BYTES or (self._backlog and time.monotonic() > self._taken_at + _NOBODY_S):
+            termios.tcflush(self._other, termios.TCIFLUSH)
+            del self._backlog[:-_KEPT_BYTES]
 
     def close(self) -> None:
         """Remove the link and hang up."""

@@ -4,13 +4,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from heirloom.boards.images import partitions
+from heirloom.boards.images import app, partitions
 from heirloom.boards.images.partitions import PartitionTable
 from heirloom.boards.model import Board
 from heirloom.cli.errors import HeirloomError
 from heirloom.hil.sim.esp32 import bootloader
 from heirloom.hil.sim.page import ControlPage, Operation, Word
 
+#: The project's name of an app that never comes to MicroPython, as a broken build of one.
+PANICS = "panics"
 _CUT_BEFORE, _CUT_AFTER = 0, 1
 
 
@@ -29,10 +31,12 @@ class Started:
     Attributes:
         table: The partition table in flash.
         running: The label of the partition whose app runs.
+        panics: Whether the app resets the chip before it comes to MicroPython: its project's name is `PANICS`.
     """
 
     table: PartitionTable
     running: str
+    panics: bool = False
 
 
 def start(path: Path, board: Board, page: ControlPage) -> Started | None:
@@ -62,7 +66,8 @@ def start(path: Path, board: Board, page: ControlPage) -> Started | None:
                 _operate(file.fileno(), write.offset, operation, page)
     if found.running is None:
         raise NotStarted("; ".join(found.log))
-    return Started(partitions.parse(flash[partitions.OFFSET :]), found.running.label)
+    image = app.read_slot(flash[found.running.offset : found.running.end])
+    return Started(partitions.parse(flash[partitions.OFFSET :]), found.running.label, image.project == PANICS)
 
 
 def _operate(descriptor: int, offset: int, operation: Operation, page: ControlPage) -> None:

@@ -23,7 +23,11 @@ _VIOLATION_ADDRESS = const(10)
 _EXIT = const(16)
 _TRACE_AT = const(21)
 _TRACE_END = const(22)
+_UNSTABLE_START = const(23)
+_UNSTABLE_END = const(24)
+_UNSTABLE_SEED = const(25)
 _BLOCK_ERASES = const(64)
+_UNSTABLE_MASK = const(16384)  # in bytes: behind the words
 
 _EXIT_POWER_CUT = const(5)
 _CUT_BEFORE = const(0)
@@ -83,7 +87,27 @@ class Flash:
             i += 1
         page = ptr32(int(_page))
         page[_READS] = page[_READS] + 1
+        if page[_UNSTABLE_END]:
+            self._flicker(int(self.origin) + start, int(target), size)
         return 0
+
+    @micropython.viper
+    def _flicker(self, start: int, target: int, size: int):
+        """Cells that were being changed when the power failed, and were not erased since, read as they like."""
+        page = ptr32(int(_page))
+        first = page[_UNSTABLE_START]
+        mask = ptr8(int(_page) + _UNSTABLE_MASK)
+        buffer = ptr8(target)
+        at = start if start > first else first
+        end = start + size
+        if end > page[_UNSTABLE_END]:
+            end = page[_UNSTABLE_END]
+        coin = page[_UNSTABLE_SEED]
+        while at < end:
+            coin = (coin * 75 + 74) % 65537
+            buffer[at - start] = buffer[at - start] ^ (mask[at - first] & coin)
+            at += 1
+        page[_UNSTABLE_SEED] = coin
 
     @micropython.viper
     def writeblocks(self, block: int, buffer, offset: int) -> int:
@@ -156,6 +180,8 @@ class Flash:
             cells[i] = 255
             i += 1
         page[_ERASES] = page[_ERASES] + 1
+        if limit == size and start <= page[_UNSTABLE_START] and page[_UNSTABLE_START] < start + size:
+            page[_UNSTABLE_END] = 0
         if int(self.origin) == 0:
             page[_BLOCK_ERASES + block] = page[_BLOCK_ERASES + block] + 1
         if page[_OPERATIONS] == page[_CUT_AT]:

@@ -25,6 +25,7 @@ def install_modules(config):
     esp32 = config["chip"].startswith("esp32")
     _sim_time._epoch = config["epoch"]
     _sim_machine._configure(esp32, config["cause"], bytes.fromhex(config["id"]), _sim_time)
+    _sim_machine._board = config["banner"].split("; ")[1]  # what sys.implementation says on a board
     _sim_network._configure(esp32, config["ssid"], config["password"])
     modules = sys.modules
     modules["micropython"] = _sim_micropython
@@ -42,6 +43,8 @@ def mount(config):
     vfs.umount("/")
     flash = _sim_flash.Flash(config["flash"], config["block_count"], config["block_size"], config["program_size"])
     _mount_flash(flash, config)
+    if config["stick"]:
+        vfs.mount(vfs.VfsPosix(config["stick"]), "/sd", readonly=True)
     if config["partitions"]:
         import _sim_esp32  # only for a unit that was flashed
 

@@ -1,0 +1,73 @@
+"""The lives that a sweep cuts: stretches from one settled device to the next, in their order."""
+
+from dataclasses import dataclass
+
+from heirloom.hil.powercut.facts import Facts
+
+#: What the owner says at the REPL in the life "owner"; each call is one word, heard or not.
+_OWNER = "from heirloom.device import owner\nowner.change(updates='ask')\nowner.change(updates='off', network=False)\n"
+
+
+#: A device that changes hands; the new secret is of no value.
+_SECRET = "5e" * 32
+_CHANGES_HANDS = f"from heirloom.device import ownership\nownership.new_owner({_SECRET!r})\n"
+
+
+@dataclass(frozen=True)
+class Life:
+    """One stretch of a device's life.
+
+    Attributes:
+        name: For people.
+        serves: The release that the channel points to meanwhile.
+        old: What the device runs before; None: nothing.
+        ends: What it runs in the end.
+        about: What is in it.
+        fails: Whether `serves` is one that must fail and be rolled back.
+        says: Code that a person runs at the REPL; "": the device is switched on, and goes its way.
+        aside: Whether the next life does not go on from its end.
+        secret: The device's secret in the end; "": the one that it had.
+        words: What the owner's switch for updates is before, during and after `says`, in this order.
+    """
+
+    name: str
+    serves: str
+    old: str | None
+    ends: str
+    about: str
+    fails: bool = False
+    says: str = ""
+    aside: bool = False
+    secret: str = ""
+    words: tuple[str, ...] = ()
+
+    def reached(self, seen: Facts, order: tuple[int, int], root: int) -> bool:
+        """Whether the device is where it should be in the end. order, root: of what is served."""
+        settled = seen.runs == self.ends and not seen.trial and self.ends in seen.whole
+        if self.says:
+            told = seen.owner == self.words[-1] and self.secret in ("", seen.secret)
+            return settled and told and not seen.owed
+        settled = settled and seen.marks["highest root"] == seen.marks["trusted root"] == (root,)
+        if self.fails:
+            return settled and order in seen.failed
+        return settled and seen.marks["confirmed order"] == order
+
+
+#: Each begins where the one before ended. Root and targets are new from "update" on; its release raises the floor.
+LIVES = (
+    Life("install", "1.0.0", None, "1.0.0", "first start, key tables, metadata, download, activation, trial, confirm"),
+    Life("update", "1.1.0", "1.0.0", "1.1.0", "root rotation, download of what changed, trial, confirm with a floor"),
+    Life("rollback", "1.2.0", "1.1.0", "1.1.0", "a release that crashes, the way back, the memory of it", fails=True),
+    Life("repair", "1.3.0", "1.1.0", "1.3.0", "the next good release after a failed one, garbage collection"),
+    Life(
+        "owner", "1.3.0", "1.3.0", "1.3.0", "the owner's switches", says=_OWNER, aside=True, words=("on", "ask", "off")
+    ),
+    Life(
+        *("new owner", "1.3.0", "1.3.0", "1.3.0", "the device changes hands: /data, switches and networks are erased"),
+        says=_CHANGES_HANDS,
+        aside=True,
+        secret=_SECRET,
+        words=("on",),
+    ),
+    Life("client", "1.4.0", "1.3.0", "1.4.0", "a release that brings its own client, beside a release to fall back to"),
+)

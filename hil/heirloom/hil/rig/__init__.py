@@ -1,0 +1,1 @@
+"""Rigs: described sets of devices, and what a test does with one of them."""

@@ -1,0 +1,1 @@
+"""Devices at ports: serial lines, the raw REPL over them, files, and who is there."""

@@ -1,0 +1,1 @@
+"""The life-cycle suite: what must hold on every device, whatever drives it."""
