@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import secrets
 import shutil
 import subprocess
 import sysconfig
@@ -14,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 _NUMBERS = itertools.count(1)
+# One seed in a run: the workers inherit it, and what they sample must be the same in each.
+SEED = os.environ.setdefault("HEIRLOOM_SEED", str(secrets.randbits(31)))
 # Read before the tests get homes of their own.
 _FIRMWARE = Path(os.environ.get("HEIRLOOM_FIRMWARE") or Path.home() / ".cache" / "heirloom" / "firmware")
 
@@ -201,6 +204,19 @@ def home(_homes: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     _isolate(monkeypatch, folder)
     return folder
+
+
+def pytest_report_header() -> str:
+    return f"seed: HEIRLOOM_SEED={SEED} samples the same again"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real firmware takes minutes: only where it is asked for."""
+    if os.environ.get("HEIRLOOM_EMULATED") != "1":
+        reason = pytest.mark.skip(reason="takes minutes on an emulated board: make emulated")
+        for item in items:
+            if item.get_closest_marker("emulated"):
+                item.add_marker(reason)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heirloom.boards.images import app
+from heirloom.boards.images import app, esp32
 from heirloom.boards.images.errors import ImageError
 from heirloom.cli.errors import HeirloomError
 from heirloom.cli.extras import missing
@@ -132,3 +132,20 @@ def test_without_esptool_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         app.read(SMALL)
     assert caught.value.message == "esptool is not installed"
     assert caught.value.advice == "pip install 'heirloom-ota[flash]'"
+
+
+def test_the_version_of_micropython_is_in_what_it_says_at_its_prompt() -> None:
+    """Its own builds leave the description's version empty."""
+    says = b"\0MicroPython v1.27.0-preview.12.gabc on 2025-12-09\0"
+    assert app.read(app.build("esp32c3", says)).version == "v1.27.0-preview.12.gabc"
+    assert app.read(app.build("esp32c3", says, version="v9.9.9")).version == "v9.9.9"
+    assert app.read(app.build("esp32c3", b"MicroPython v1 on a mountain")).version == ""
+
+
+def test_published_images_say_their_version(firmware: Path) -> None:
+    published = sorted(firmware.glob("ESP32_GENERIC*-v*.bin"))
+    if not published:
+        pytest.skip("no image of an ESP32 among the firmware images")
+    for path in published:
+        parts = esp32.split(path.read_bytes())
+        assert f"-{parts.app_image.version}.bin" in path.name

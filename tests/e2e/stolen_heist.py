@@ -96,13 +96,13 @@ class Heist:
         self.robbed, self.field, self.folder = robbed, field, folder
         self.began = int(robbed.began.timestamp()) + 600
         self.mounted = 0
-        self._keys = robbed.signers()
-        self._own = new_own()
+        self.keys = robbed.signers()
+        self.own = new_own()
         self._known: dict[tuple[str, Loot], Any] = {}
-        self._payloads = payloads(robbed)
+        self.payloads = payloads(robbed)
         root = robbed.seen / "metadata/1.root.json"
         field.provision("blank", root)
-        field.live("blank", [self._step(robbed.seen)], keep="device")
+        field.live("blank", [self.step(robbed.seen)], keep="device")
 
     def row(self, stolen: Loot) -> Row:
         """What can be done with these things."""
@@ -128,22 +128,22 @@ class Heist:
             self._known[goal, used] = attempt(used)
         return self._known[goal, used]
 
-    def _step(self, *folders: Path, days: float = 0, **more: object) -> dict[str, object]:
+    def step(self, *folders: Path, days: float = 0, **more: object) -> dict[str, object]:
         return {"serve": [str(folder) for folder in folders], "now": self.began + int(days * DAY_S), **more}
 
-    def _rob(self, used: Loot, plan: Plan) -> Path:
+    def rob(self, used: Loot, plan: Plan) -> Path:
         folder = self.folder / str(self.mounted)
         self.mounted += 1
-        return Thief(used, self._keys, folder, self._own, self.robbed.began).publish(plan)
+        return Thief(used, self.keys, folder, self.own, self.robbed.began).publish(plan)
 
     def _lives(self, *steps: dict[str, object]) -> list[dict[str, Any]]:
         return self.field.live("device", steps)
 
     def _installs(self, goal: str, used: Loot) -> bool:
-        return any(self._installed(used, plan) for plan in self._plans(goal, used))
+        return any(self._installed(used, plan) for plan in self.plans(goal, used))
 
-    def _plans(self, goal: str, used: Loot) -> list[Plan]:
-        plans = [Plan(self.robbed.latest, payload) for payload in self._payloads[goal]]
+    def plans(self, goal: str, used: Loot) -> list[Plan]:
+        plans = [Plan(self.robbed.latest, payload) for payload in self.payloads[goal]]
         if "publishing server" in used:
             return plans
         if goal == "code":
@@ -154,10 +154,10 @@ class Heist:
 
     def _installed(self, used: Loot, plan: Plan) -> bool:
         """Served by the thief, or, when he has written into the server's files, by the publisher who renews them."""
-        folder = self._rob(used - {"publishing server"}, plan)
+        folder = self.rob(used - {"publishing server"}, plan)
         if "publishing server" in used:
             self._renew(folder)
-        (outcome,) = self._lives(self._step(folder, plan.base))
+        (outcome,) = self._lives(self.step(folder, plan.base))
         assert plan.payload
         return bool(outcome["installed"] == plan.payload.version)
 
@@ -172,10 +172,10 @@ class Heist:
 
     def _hold_days(self, used: Loot) -> int | None:
         """Served what it has seen, signed to last as far as the thief can."""
-        folder = self._rob(used, Plan(self.robbed.seen))
+        folder = self.rob(used, Plan(self.robbed.seen))
         margin = 1 / 24
         moments = [LIVES_DAYS[0] - margin, *(days + margin for days in LIVES_DAYS)]
-        outcomes = self._lives(*(self._step(folder, self.robbed.seen, days=days) for days in moments))
+        outcomes = self._lives(*(self.step(folder, self.robbed.seen, days=days) for days in moments))
         unnoticed = [not outcome["code"] for outcome in outcomes]
         assert not any(outcome["installed"] for outcome in outcomes)
         return HOLDS[max(unnoticed.index(False) - 1, 0)] if False in unnoticed else None
@@ -204,8 +204,8 @@ class Heist:
             return True
         if not self.can("code", used):
             return False
-        folder = self._rob(used, Plan(self.robbed.latest, self._payloads["code"][0]))
-        outcomes = self._lives(self._step(folder, self.robbed.latest, run=True), self._step(self.robbed.recovered))
+        folder = self.rob(used, Plan(self.robbed.latest, self.payloads["code"][0]))
+        outcomes = self._lives(self.step(folder, self.robbed.latest, run=True), self.step(self.robbed.recovered))
         return not outcomes[1]["installed"]
 
     def _poisoned(self, used: Loot) -> list[list[dict[str, Any]]]:
@@ -217,9 +217,9 @@ class Heist:
         """For each poison: what the device says to the thief, to the maker, and to the maker after the ceremony."""
         found = []
         for plan in self._poisons():
-            folder = self._rob(used, plan)
-            maker = [self._step(served) for served in (self.robbed.later, self.robbed.recovered)]
-            found.append(self._lives(self._step(folder, plan.base), *maker))
+            folder = self.rob(used, plan)
+            maker = [self.step(served) for served in (self.robbed.later, self.robbed.recovered)]
+            found.append(self._lives(self.step(folder, plan.base), *maker))
         return found
 
     @cached_property

@@ -115,8 +115,8 @@ class Network:
     A compressed twin of a file that was replaced is gone.
     """
 
-    def __init__(self, folders):
-        self.date = ""
+    def __init__(self, folders, date):
+        self.date = date
         self.requests = 0
         self.asked = []
         self._folders = folders
@@ -164,8 +164,12 @@ def provision(device, root):
 def live(step):
     """One check, and the install that it leads to."""
     now[0] = step["now"]
-    updater = Updater()
-    updater._http = network = Network(step["serve"])
+    network = Network(step["serve"], step.get("date", ""))
+    if step.get("stick"):
+        updater = Updater(media="/host" + step["stick"], present=True)
+    else:
+        updater = Updater()
+        updater._http = network
     outcome = {"code": None, "error": "", "installed": None, "asked": network.asked}
     try:
         release = updater.check()

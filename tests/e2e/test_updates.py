@@ -1,11 +1,13 @@
 """A maker's ordinary life: two updates and a rollback. Settings are kept, and only what changed is moved."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from e2e_world import CONFIRMED, STARTING, NewUnit, World
 
 from heirloom.hil.demo.steps import Unit
+from heirloom.hil.demo.wire import Response
 
 SETTINGS = "/data/settings.json"
 POLL_LIMIT_BYTES = 1024
@@ -66,20 +68,52 @@ def test_settings_live_through_two_updates_and_a_rollback(world: World, new_unit
 
 
 def test_an_update_moves_no_unchanged_file(world: World, new_unit: NewUnit) -> None:
-    before, after = (world.shops["1.1.0"].contents(version) for version in ("1.0.0", "1.1.0"))
+    expected, patches = world.shops["1.1.0"].to_fetch("1.1.0", "1.0.0")
     unit = new_unit("1.0.0")
     world.serve("1.1.0")
     mark = world.wire.mark()
     unit.power_on()
     unit.wait_for(CONFIRMED)
     traffic = world.wire.since(mark)
-    assert traffic.blobs() == after.keys() - before.keys()
-    assert len(traffic.blobs()) == 2
+    assert traffic.blobs() == expected.keys()
+    assert len(expected) == 2
     requests = [one.path for one in traffic.of("/blobs/")]
     assert len(requests) == len(set(requests))
     fetched = unit.report()["fetched"]
     assert fetched["blobs"] == 2
-    assert fetched["bytes"] == sum(after[sha256] for sha256 in traffic.blobs())
+    assert fetched["bytes"] == sum(expected.values())
+    assert fetched["patches"] == patches > 0
+
+
+@pytest.mark.parametrize("fault", ["lost", "changed"])
+def test_a_patch_that_does_not_come_as_it_was_signed_costs_nothing_but_bytes(
+    world: World, new_unit: NewUnit, fault: str
+) -> None:
+    """The files come in full; without such a fault the patches save bytes."""
+    shop = world.shops["1.1.0"]
+    before, after = shop.contents("1.0.0"), shop.contents("1.1.0")
+    in_full = {sha256: length for sha256, length in after.items() if sha256 not in before}
+    by_patch, _ = shop.to_fetch("1.1.0", "1.0.0")
+    assert sum(by_patch.values()) < sum(in_full.values())
+    unit = new_unit("1.0.0")
+    world.serve("1.1.0")
+    patches = by_patch.keys() - after.keys()
+
+    def attack(path: str, truth: Response) -> Response:
+        if path.rpartition("/")[2] not in patches:
+            return truth
+        return replace(truth, body=truth.body[::-1]) if fault == "changed" else replace(truth, status=404, body=b"")
+
+    world.wire.attack = attack
+    mark = world.wire.mark()
+    unit.power_on()
+    unit.wait_for("instead of its patch")
+    unit.wait_for(CONFIRMED)
+    assert in_full.keys() <= world.wire.since(mark).blobs()
+    report = unit.report()
+    assert report["active"]["version"] == "1.1.0"
+    assert "patches" not in report["fetched"]
+    assert unit.damaged_files(report["active"]["slot"]) == []
 
 
 def test_an_idle_poll_moves_at_most_one_kibibyte(world: World, new_unit: NewUnit) -> None:

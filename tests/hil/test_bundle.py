@@ -14,7 +14,10 @@ from heirloom.hil.provision import client_files, client_sources
 
 #: Bytes of .mpy that a whole update check loads, signature schemes apart (docs/adr/0008).
 CORE_BUDGET = 20 * 1024
-CLIENT_BUDGET = 84 * 1024
+# 13 KiB of it are the owner's (presence, ownership, menu, button, media), 4 patches, 3 migrations and health checks,
+# 4 fetching beside the application.
+CLIENT_BUDGET = (84 + 13 + 4 + 3 + 4) * 1024
+FIRMWARE_BUDGET = 4 * 1024  # more, on an ESP32
 
 # A bundle of two, a module that uses it, and one that it loads when it needs it.
 LOW = """
@@ -123,7 +126,7 @@ def test_the_core_and_the_client_keep_to_their_budgets(board: str) -> None:
     files = client_files(boards.load(board))
     sizes = {Path(path).stem: len(data) for path, data in files.items() if path.endswith(".mpy")}
     assert sizes["tuf"] + sizes["errors"] < CORE_BUDGET
-    assert sum(sizes.values()) < CLIENT_BUDGET
+    assert sum(sizes.values()) < CLIENT_BUDGET + (FIRMWARE_BUDGET if board.startswith("ESP32") else 0)
 
 
 def test_every_part_of_a_bundle_is_a_module_of_the_client() -> None:

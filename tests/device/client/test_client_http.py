@@ -76,6 +76,21 @@ def test_chunked(serve, fetch) -> None:
     assert server.connections == 1
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [b"0\r\n" + b"Trailer: x\r\n" * 4, b"Trailer: x\r\n" * 4, b"1;" + b"x" * 900 + b"\r\na\r\n"],
+    ids=["trailers", "head", "chunks"],
+)
+def test_what_is_not_the_body_buys_no_time(serve, fetch, piece: bytes) -> None:
+    """It comes quickly and for ever: what is counted is the body."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + b"\r\n" * (piece[:1] != b"T")
+    more = piece if piece[:1] == b"1" else piece.partition(b"\r\n")[2] or piece
+    server = serve(lambda _: [head + piece, *[0.03, more] * 400])
+    (seen,) = fetch(server.url)["seen"]
+    assert seen["error"].startswith("E_NETWORK: "), seen
+    assert seen["ms"] < 6000
+
+
 def test_without_a_length_until_the_end(serve, fetch) -> None:
     server = serve(lambda _: b"HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nhello")
     assert fetch(server.url)["seen"][0]["text"] == "hello"

@@ -10,7 +10,7 @@ from heirloom.device.manifest import Manifest
 HEAP = "160k"  # unless the script says that it needs more for itself
 SCRIPTS = Path(__file__).resolve().parent / "on_device"
 # Those take arguments: other tests call them.
-_CALLED_BY_OTHERS = {"prelude"}
+_CALLED_BY_OTHERS = {"prelude", "firmware_here"}
 
 
 def _functions() -> list[tuple[str, str]]:

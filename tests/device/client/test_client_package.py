@@ -15,6 +15,6 @@ def test_mip_installs_the_whole_client() -> None:
         pytest.skip("tests run without the source tree")
     package = json.loads((DEVICE / "package.json").read_text())
     modules = {f"heirloom/device/{name}.py" for name in client_sources()}
-    assert {target for target, _ in package["urls"]} == modules | {"heirloom_boot.py"}
+    assert {target for target, _ in package["urls"]} == modules | {"heirloom_boot.py", "heirloom_esp32.py"}
     for _, source in package["urls"]:
         assert (DEVICE / source).is_file()

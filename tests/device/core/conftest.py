@@ -18,7 +18,7 @@ def compiled_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("core")
     package = folder / "heirloom" / "device"
     package.mkdir(parents=True)
-    for name, source in bundle(client_sources()).items():
+    for name, source in bundle(client_sources("x64")).items():
         (package / f"{name}.py").write_text(source)
     for path in [DEVICE / "conformance_support" / "directory_store.py", Path(__file__).with_name("tuf_worker.py")]:
         shutil.copy(path, folder)

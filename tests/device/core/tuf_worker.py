@@ -66,7 +66,7 @@ class Tables:
         make(rows.append)
         if self._spoiled:
             rows = [bytes(byte ^ 1 for byte in row) for row in rows]
-        self._kept[name] = MemoryTable(rows)
+        self._kept[name] = MemoryTable(b"".join(rows))
 
     def drop(self, name):
         self._kept.pop(name, None)
@@ -89,10 +89,7 @@ def run(command):
         except UpdateError as error:
             answer["code"] = error.code
             answer["error"] = str(error)
-        try:
-            answer["versions"] = client.versions()
-        except UpdateError:
-            answer["versions"] = {}
+        answer["versions"] = versions(client)
     finally:
         client.close()
     answer["requests"] = fetcher.requests
@@ -100,6 +97,18 @@ def run(command):
     package = "heirloom.device."
     answer["modules"] = [name[len(package) :] for name in sys.modules if name.startswith(package)]
     return answer
+
+
+def versions(client):
+    found = {}
+    for role in ("root", "timestamp", "snapshot", "targets"):
+        try:
+            version = client.value(role, "version")
+        except UpdateError:
+            continue
+        if version is not None:
+            found[role] = version
+    return found
 
 
 def scan(data):

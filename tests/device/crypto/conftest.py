@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[2] / "device"
 MODULES = (
     "asn1", "comb", "comb_build", "comb_ed25519", "comb_p256", "der", "ed25519", "ed25519_table",
-    "p256", "p256_table", "rsapss", "sha512", "sha512_viper",
+    "edwards", "edwards_registers", "edwards_viper", "p256", "p256_table", "rsapss", "sha512", "sha512_viper",
 )  # fmt: skip
 HEAP = "160k"
 

@@ -25,7 +25,7 @@ class Tables:
             self.name = None
             module.make_table(key, rows.append)
             self.name = (module, key)
-            self.table = comb.MemoryTable(rows)
+            self.table = comb.MemoryTable(b"".join(rows))
         return self.table
 
 

@@ -109,6 +109,36 @@ def confirm_raises_order_and_floor():
     assert boot.load() == state
 
 
+def a_failed_health_check_fails_the_release():
+    def raises():
+        raise ValueError("no sensor answers")
+
+    for check, why in ((lambda: False, "says no"), (raises, "no sensor answers")):
+        boot.save(_trial(started=1))
+        boot.watch.health = check
+        try:
+            boot.confirm()
+        except Reset:
+            state = boot.load()
+            assert (state["a"], state["f"], state["t"], state["x"]) == ("a", None, None, [[0, 2]]), state
+            assert (state["o"], state["l"]) == ([0, 1], [0, 0])
+            with open("/heirloom/log") as file:
+                assert why in file.read()
+            continue
+        raise AssertionError("no reset")
+
+
+def a_health_check_that_is_content_confirms():
+    asked = []
+    for answer in (True, None, 1):
+        boot.save(_trial(started=1))
+        boot.watch.health = lambda answer=answer: asked.append(answer) or answer
+        boot.confirm()
+        assert boot.load()["o"] == [0, 2]
+    boot.confirm()  # nothing is on trial: nobody is asked
+    assert len(asked) == 3
+
+
 def confirm_drops_a_fallback_below_the_floor():
     state = _trial(started=1)
     state["y"] = [0, 2, 2, "check"]

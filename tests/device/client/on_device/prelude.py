@@ -6,6 +6,7 @@ import vfs
 
 _BLOCK = 4096
 _BLOCKS = 64
+_ERASED = b"\xff" * _BLOCK
 
 
 class PowerCut(Exception):
@@ -42,6 +43,8 @@ class FileFlash:
             return _BLOCK
         if operation == 6:
             self._operate()
+            self._file.seek(argument * _BLOCK)
+            self._file.write(_ERASED)
             return 0
         return 0
 

@@ -1,6 +1,7 @@
 # The whole client, from the places to the installed release. `life` obeys a list of steps and prints what came of it.
 import gc
 import json
+import os
 import sys
 import time as real_time
 
@@ -37,8 +38,49 @@ def _step(step):
         boot.client("owner").change(**step[1])
     elif name == "accept_stale":
         boot.client("owner").accept_stale()
+    elif name == "state":
+        boot.change(**step[1])
+    elif name == "repeat":
+        return [_step(step[2]) for _ in range(step[1])][-1]
+    elif name == "fill":
+        _fill(step[1])
+    elif name == "call":
+        return _call(*step[1:])
+    elif name == "media":
+        return _update(step[1], "/host" + step[2], len(step) > 3 and step[3])
     else:
         return _update(name)
+
+
+def _fill(blocks):
+    """Fills the flash but for so many blocks; None: frees it again."""
+    if blocks is None:
+        for name in os.listdir("/filling"):
+            os.remove("/filling/" + name)
+        return
+    if not boot.exists("/filling"):
+        os.mkdir("/filling")
+    number = 0
+    while not 0 <= os.statvfs("/")[3] <= blocks:
+        number += 1
+        try:
+            with open("/filling/%d" % number, "wb") as file:
+                file.write(bytes(4000))
+        except OSError as error:
+            assert error.errno == 28
+            return
+
+
+def _call(function, arguments):
+    """A function of the client, as in "presence.change"; what it returned, True for nothing, or its refusal."""
+    module, name = function.split(".")
+    try:
+        done = getattr(boot.client(module), name)(**arguments)
+        return True if done is None else done.as_dict() if hasattr(done, "as_dict") else done
+    except Exception as error:
+        if not hasattr(error, "code"):
+            raise
+        return str(error)
 
 
 def _copy(path):
@@ -46,7 +88,7 @@ def _copy(path):
         copy.write(source.read())
 
 
-def _update(name):
+def _update(name, media="", present=False):
     if name == "look_beside":
         import asyncio
 
@@ -55,7 +97,7 @@ def _update(name):
         return boot.client("updater").Updater().places().urls()
     if name == "status":
         return boot.client("status").report()
-    updater = boot.client("updater").Updater(looking=name == "look")
+    updater = boot.client("updater").Updater(looking=name == "look", media=media, present=present)
     try:
         release = updater.check()
         if release and name == "install":
