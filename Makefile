@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench lint types walls wheel readme stolen-keys
+.PHONY: help demo test emulated check bench lint types walls wheel readme stolen-keys powercut mutants adversary
 
 # More arguments for the command behind a target: make test ARGS="-k tamper", make demo ARGS="--json"
 ARGS ?=
@@ -20,6 +20,10 @@ demo: .venv/.ready ## The whole of Heirloom once, on a simulated device (about h
 
 test: .venv/.ready ## All tests; what is skipped is listed with its reason
 	@$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+emulated: .venv/.ready ## The life of a device on emulated boards with real firmware, where emulators and images are (an hour or more)
+	@HEIRLOOM_EMULATED=1 $(BIN)/pytest -v -o timeout=7200 tests/hil/test_drivers_emulated.py tests/device/client/test_client_firmware_qemu.py $(ARGS)
+	@HEIRLOOM_EMULATED=1 $(BIN)/pytest -v -o timeout=7200 tests/lifecycle --heirloom-driver esp32 --heirloom-driver rp2040 $(ARGS)
 
 check: lint types walls wheel ## What CI runs: lint, types, walls, and the tests against the built wheel
 
@@ -44,6 +48,14 @@ bench: .venv/.ready ## Measure; results go to bench/out
 
 stolen-keys: .venv/.ready ## Run every theft of keys anew and write the table into docs/stolen-keys.md
 	@$(BIN)/python tests/e2e/stolen_page.py
+
+powercut: .venv/.ready ## Over 100,000 different power cuts; goes on in .heirloom/powercut when interrupted
+	@$(BIN)/heirloom hil powercut --cuts 24000 --keep .heirloom/powercut $(ARGS)
+
+mutants: .venv/.ready ## Break the client in every way that is known, and see the sweep of power cuts find each
+	@$(BIN)/heirloom hil mutants $(ARGS)
+adversary: .venv/.ready ## Mount every attack anew and write the table into docs/adversary.md (ARGS=FOLDER: attacks.json, too)
+	@$(BIN)/python tests/e2e/adversary_page.py $(ARGS)
 
 readme: .venv/.ready ## Bring the help blocks of the README up to date
 	@$(BIN)/python .ci/readme

