@@ -120,6 +120,7 @@ def _fetched(found: "Found", places: "Places") -> bytes:
     path, length, sha256 = found[:3]
     folder, _, name = path.rpartition("/")
     prefix = str(binascii.hexlify(sha256), "ascii")
+    wrong = UpdateError(E_HASH, f"{path} is not what was signed")
     for _ in range(len(places)):
         try:
             data = places.read(f"targets/{folder}/{prefix}.{name}", min(length, MAX_LENGTH))
@@ -128,8 +129,9 @@ def _fetched(found: "Found", places: "Places") -> bytes:
         except UpdateError as error:
             if error.code != E_LENGTH:
                 raise
+            wrong = error
         places.next()
-    raise UpdateError(E_HASH, f"{path} is not what was signed")
+    raise wrong
 
 
 def record(
