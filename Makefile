@@ -54,6 +54,7 @@ powercut: .venv/.ready ## Over 100,000 different power cuts; goes on in .heirloo
 
 mutants: .venv/.ready ## Break the client in every way that is known, and see the sweep of power cuts find each
 	@$(BIN)/heirloom hil mutants $(ARGS)
+
 adversary: .venv/.ready ## Mount every attack anew and write the table into docs/adversary.md (ARGS=FOLDER: attacks.json, too)
 	@$(BIN)/python tests/e2e/adversary_page.py $(ARGS)
 
