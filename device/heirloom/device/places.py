@@ -165,10 +165,15 @@ class Places:
         """Whether the body was inflated into the sink; a body too long or damaged is left to the plain file."""
         if response.length is None or response.length > _INFLATE_BYTES:
             return False
-        packed = _Memory(response.length)
-        self._copy(response, packed)
+        packed = bytearray(response.length)  # at once: growing, it would leave holes where nothing larger fits
+        rest = memoryview(packed)
+        while len(rest):
+            count = response.readinto(rest)
+            if not count:
+                return False
+            rest = rest[count:]
         try:
-            stream = deflate.DeflateIO(io.BytesIO(packed.data), deflate.ZLIB, _WINDOW_BITS)
+            stream = deflate.DeflateIO(io.BytesIO(packed), deflate.ZLIB, _WINDOW_BITS)
             while True:
                 count = stream.readinto(self._chunk)
                 if not count:

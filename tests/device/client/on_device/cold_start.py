@@ -1,5 +1,5 @@
 # The whole client with as little around it as can be, so that the heap is the client's: check, install, confirm.
-# Runs as main: its arguments are the folder of the compiled client and the file that is the device's flash.
+# Runs as main: its argument is the file that is the device's flash.
 import gc
 import sys
 
@@ -21,7 +21,7 @@ class Flash:
         self.file.write(buffer)
 
     def ioctl(self, operation, _):
-        return 64 if operation == 4 else 4096 if operation == 5 else 0
+        return 212 if operation == 4 else 4096 if operation == 5 else 0
 
 
 class Machine:
@@ -30,13 +30,11 @@ class Machine:
     PWRON_RESET = 1
 
 
-compiled = sys.argv[1]
-flash = Flash(sys.argv[2])
+flash = Flash(sys.argv[1])
 vfs.umount("/")
-vfs.mount(vfs.VfsPosix("/"), "/host")
 vfs.mount(vfs.VfsLfs2(flash), "/")
 sys.modules["machine"] = Machine
-sys.path[:] = [".frozen", "/host" + compiled]
+sys.path[:] = [".frozen", "/lib"]
 
 import heirloom_boot as boot  # noqa: E402 - what comes from here on is the client's
 
