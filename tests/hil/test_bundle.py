@@ -121,7 +121,7 @@ def test_what_cannot_be_put_together_is_refused(name: str, source: str, complain
         bundle(SOURCES | {name: source})
 
 
-@pytest.mark.parametrize("board", ["RPI_PICO_W", "ESP32_GENERIC"])
+@pytest.mark.parametrize("board", ["RPI_PICO_W", "ESP32_GENERIC", "ESP32_GENERIC_C3"])
 def test_the_core_and_the_client_keep_to_their_budgets(board: str) -> None:
     files = client_files(boards.load(board))
     sizes = {Path(path).stem: len(data) for path, data in files.items() if path.endswith(".mpy")}

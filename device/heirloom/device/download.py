@@ -19,35 +19,42 @@ def _count(sink: "Union[Download, Comparison]", data: "Buffer") -> None:
 
 
 class Download:
-    """The sink of one file, a temporary of the store behind it."""
+    """The sink of one file, a temporary of the store behind it, made when there is something to put into it."""
 
     def __init__(self, store: "Store", name: str, limit: int) -> None:
         """name: for error sentences. limit: bytes."""
         self._store = store
         self.name = name
         self.limit = limit
-        self.temporary: "Temporary" = store.temporary()
+        self._temporary: "Optional[Temporary]" = None
         self.length = 0
         self.etag: "Optional[str]" = ""  # what the fetcher said
 
     def write(self, data: "Buffer") -> None:
         """Takes a piece of the body. Raises UpdateError E_LENGTH beyond the limit."""
         _count(self, data)
-        self.temporary.write(data)
+        self.temporary().write(data)
 
     def restart(self) -> None:
         """Forgets what came so far."""
         self.discard()
-        self.temporary = self._store.temporary()
         self.length = 0
+
+    def temporary(self) -> "Temporary":
+        """What holds the file so far."""
+        if self._temporary is None:
+            self._temporary = self._store.temporary()
+        return self._temporary
 
     def discard(self) -> None:
         """Gives the temporary back, unused."""
-        self._store.discard(self.temporary)
+        if self._temporary is not None:
+            self._store.discard(self._temporary)
+            self._temporary = None
 
     def document(self) -> Document:
         """What came, to be checked."""
-        return Document(self.name, self.temporary, self.length)
+        return Document(self.name, self.temporary(), self.length)
 
 
 class Comparison:

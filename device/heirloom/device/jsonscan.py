@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 MAX_DEPTH = const(32)
 MAX_DIGITS = const(18)
 _BUFFER = const(256)  # bytes of input
-_OUT = const(128)  # bytes of output
-_FULL = const(124)  # of them: one step emits at most three
+_OUT = const(256)  # bytes of output
+_FULL = const(252)  # of them: one step emits at most three
+_NAMES = const(128)  # bytes for names, at first
 MAX_NAMES = const(4096)  # bytes: names of the members on the way from the top to here
 
 # Events, first those for the caller of step().
@@ -33,20 +34,20 @@ END = const(1)  # a value ended at position()
 KEY = const(2)  # the name of a member was read: key()
 BEGIN = const(3)  # a value begins at position()
 DONE = const(4)  # the whole slice was read
-_MORE = const(5)
+MORE = const(5)
 _FLUSH = const(6)
 GROW = const(7)  # names need more room
-_ESCAPE = const(8)
-_HIGH = const(9)  # a byte above 0x7F in a string
+ESCAPE = const(8)
+HIGH = const(9)  # a byte above 0x7F in a string
 _WORD = const(10)  # true, false, null or a minus
 BAD = const(11)
-_BAD_NUMBER = const(12)
+BAD_NUMBER = const(12)
 _BAD_DEPTH = const(13)
 UNORDERED = const(14)
 
 # Words of the state.
-_I = const(0)  # next byte of the input buffer
-_N = const(1)  # its length
+I = const(0)  # next byte of the input buffer
+N = const(1)  # its length
 _J = const(2)  # next byte of the output buffer
 STATE = const(3)
 _DEPTH = const(4)
@@ -60,8 +61,8 @@ _DIGITS = const(11)
 _WATCH = const(12)  # END, KEY and BEGIN are reported where fewer containers than this are open
 _BEGUN = const(13)  # whether BEGIN was reported for the value that comes
 _EMIT = const(14)  # _EMITS or 0
-_TEXT = const(15)  # 15; 0 while the input is the unescaped text of a string
-_ROOM = const(16)  # size of the buffer of names
+TEXT = const(15)  # 15; 0 while the input is the unescaped text of a string
+ROOM = const(16)  # size of the buffer of names
 _STATE_WORDS = const(17)
 
 # States: what is expected.
@@ -73,8 +74,8 @@ _NEXT_VALUE = const(4)  # a comma or the end of the array
 _NEXT_NAME = const(5)  # a comma or the end of the object
 _FINISHED = const(6)
 _COLON = const(7)
-_ZERO = const(8)  # no digit
-_NUMBER = const(9)  # perhaps more digits
+ZERO = const(8)  # no digit
+NUMBER = const(9)  # perhaps more digits
 _STRING = const(10)
 NAME_STRING = const(11)
 
@@ -114,31 +115,32 @@ for _at in range(0, len(_SPECIAL), 2):
 _CLASSES[0x31:0x3A] = b"\x08" * 9
 
 _WORDS = const((b"true", b"false", b"null"))
+_LONGEST = const(5)
 
 
 @micropython.viper
-def _text(s: ptr32, src: ptr8, dst: ptr8, last: ptr8) -> int:
+def read_text(s: ptr32, src: ptr8, dst: ptr8, last: ptr8) -> int:
     """Reads in a string, to its end or to what needs attention."""
     classes = ptr8(_CLASSES)
-    i = int(s[_I])
+    i = int(s[I])
     j = int(s[_J])
     p = int(s[P])
     named = int(s[STATE]) - _STRING
     event = _GO
     while event == _GO:
-        if i >= int(s[_N]):
-            event = _MORE
+        if i >= int(s[N]):
+            event = MORE
             break
         if j > _FULL:
             event = _FLUSH
             break
         c = int(src[i])
-        event = (int(classes[c]) >> 4) & int(s[_TEXT])
+        event = (int(classes[c]) >> 4) & int(s[TEXT])
         if event > END:
             break
         if event == _GO and named != 0:
             at = int(s[_BASE]) + p
-            if at >= int(s[_ROOM]):
+            if at >= int(s[ROOM]):
                 event = GROW
                 break
             if int(s[GREATER]) == 0:
@@ -154,7 +156,7 @@ def _text(s: ptr32, src: ptr8, dst: ptr8, last: ptr8) -> int:
             dst[j] = c
             j += 1
         i += 1
-    s[_I] = i
+    s[I] = i
     s[_J] = j
     s[P] = p
     return event
@@ -188,11 +190,13 @@ def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # 
     """Reads on until something needs attention, and says what."""
     grammar = ptr8(_GRAMMAR)
     classes = ptr8(_CLASSES)
+    all_flags = ptr8(_FLAGS)
+    nexts = ptr8(_NEXTS)
     while True:
         state = int(s[STATE])
         watched = int(s[_DEPTH]) < int(s[_WATCH])
         if state >= _STRING:
-            event = int(_text(s, src, dst, names))
+            event = int(read_text(s, src, dst, names))
             if event != END:
                 return event
             if state == NAME_STRING:
@@ -205,16 +209,16 @@ def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # 
                     return KEY
                 continue
         else:
-            i = int(s[_I])
+            i = int(s[I])
             j = int(s[_J])
-            if i >= int(s[_N]):
-                return _MORE
+            if i >= int(s[N]):
+                return MORE
             if j > _FULL:
                 return _FLUSH
             c = int(src[i])
             action = int(grammar[_COLUMNS * state + (int(classes[c]) & 15)]) & 15
-            flags = int(ptr8(_FLAGS)[action])
-            following = int(ptr8(_NEXTS)[action])
+            flags = int(all_flags[action])
+            following = int(nexts[action])
             if flags & _BEGINS:
                 if watched and int(s[_BEGUN]) == 0:
                     s[_BEGUN] = 1
@@ -223,7 +227,7 @@ def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # 
                 s[_DIGITS] = 0
             if flags & _STOPS:
                 return following
-            s[_I] = i + (flags & _TAKES)
+            s[I] = i + (flags & _TAKES)
             if flags & int(s[_EMIT]):
                 dst[j] = c
                 s[_J] = j + 1
@@ -237,7 +241,7 @@ def _run(s: ptr32, src: ptr8, dst: ptr8, levels: ptr32, names: ptr8) -> int:  # 
             if flags & _ENDS == 0:
                 continue
         if int(s[_DIGITS]) > MAX_DIGITS:
-            return _BAD_NUMBER
+            return BAD_NUMBER
         s[STATE] = s[_AFTER]
         if int(s[_DEPTH]) < int(s[_WATCH]):
             return END
@@ -254,11 +258,11 @@ class Scanner:
     """Reads slices of a stream, one after the other. Its 0.7 KB of buffers are made once."""
 
     def __init__(self) -> None:
-        self._words = array("i", _NEW)
+        self.words = array("i", _NEW)
         self._levels = array("i", [0] * MAX_DEPTH)
         self._in = bytearray(_BUFFER)
-        self._out = bytearray(_OUT)
-        self._names = bytearray(_OUT)
+        self.out = bytearray(_OUT)
+        self.names = bytearray(_NAMES)
 
     def start(self, name: str, stream: "Stream", begin: int, end: int, watch: int, ordered: bool = True) -> None:
         """Prepares to read the one value in bytes begin to end of the stream.
@@ -267,12 +271,12 @@ class Scanner:
         in it, too.
         name: of the file, for error sentences.
         """
-        words = self._words
+        words = self.words
         words[:] = _NEW
         words[_WATCH] = watch
         words[_AFTER] = _FINISHED
-        words[_TEXT] = 15
-        words[_ROOM] = len(self._names)
+        words[TEXT] = 15
+        words[ROOM] = len(self.names)
         words[_LAX] = 0 if ordered else 1
         self.name = name
         self._stream = stream
@@ -285,11 +289,11 @@ class Scanner:
         if self._update:
             self.flush()
         self._update = update
-        self._words[_EMIT] = _EMITS if update else 0
+        self.words[_EMIT] = _EMITS if update else 0
 
     def watch(self, levels: int) -> None:
         """Changes how many levels are reported."""
-        self._words[_WATCH] = levels
+        self.words[_WATCH] = levels
 
     def peek(self) -> int:
         """The first byte, right after start()."""
@@ -298,16 +302,16 @@ class Scanner:
 
     def position(self) -> int:
         """Offset in the stream of the next byte to be read."""
-        return self._next - self._words[_N] + self._words[_I]
+        return self._next - self.words[N] + self.words[I]
 
     def depth(self) -> int:
         """How many containers are open."""
-        return self._words[_DEPTH]
+        return self.words[_DEPTH]
 
     def key(self) -> bytes:
         """The name that the last KEY was about, unescaped, in UTF-8."""
-        base = self._words[_BASE]
-        return bytes(self._names[base : base + self._words[LENGTH]])
+        base = self.words[_BASE]
+        return bytes(self.names[base : base + self.words[LENGTH]])
 
     def step(self) -> int:
         """Reads on to the next KEY, BEGIN, END, or to DONE.
@@ -315,52 +319,44 @@ class Scanner:
         Raises UpdateError E_FORMAT or E_LIMIT for what is refused, Unordered where members are not in order.
         """
         while True:
-            event: int = _run(self._words, self._in, self._out, self._levels, self._names)
+            event: int = _run(self.words, self._in, self.out, self._levels, self.names)
             if event <= DONE:
                 return event
-            if event == _MORE and not self._fill():
-                return self._finish()
-            if event == _WORD and self._word():
+            if event == MORE:
+                if not self._fill():
+                    return self._finish()
+            elif event != _WORD:
+                self.attend(event)
+            elif self._word():
                 return END
-            self._attend(event)
 
-    def _attend(self, event: int) -> None:
+    def attend(self, event: int) -> None:
         """Does what the viper functions leave to others."""
         if event == _FLUSH:
             self.flush()
-        elif event == GROW:
-            if len(self._names) >= MAX_NAMES:
-                self.refuse(GROW)
-            self._names += bytearray(len(self._names))
-            self._words[_ROOM] = len(self._names)
-        elif event == _ESCAPE or event == _HIGH:
-            from heirloom.device.jsontext import escape, utf8
+            return
+        from heirloom.device import jsontext
 
-            self._inject(escape(self) if event == _ESCAPE else utf8(self))
-        elif event > _WORD:
-            self.refuse(event)
+        jsontext.attend(self, self.words, event)
 
     def refuse(self, event: int = BAD) -> None:
         """Raises the error for what stands here."""
         from heirloom.device.jsontext import refuse
 
-        refuse(self, self._words, event)
+        refuse(self, self.words, event)
 
     def _finish(self) -> int:
-        words = self._words
-        if words[STATE] in (_ZERO, _NUMBER) and not words[_DEPTH]:
-            self._ended()
+        words = self.words
+        if words[STATE] in (ZERO, NUMBER) and not words[_DEPTH]:
+            if words[_DIGITS] > MAX_DIGITS:
+                self.refuse(BAD_NUMBER)
+            words[STATE] = words[_AFTER]
             if words[_WATCH]:
                 return END
         if words[STATE] != _FINISHED:
             self.refuse()
         self.emit(None)
         return DONE
-
-    def _ended(self) -> None:
-        if self._words[_DIGITS] > MAX_DIGITS:
-            self.refuse(_BAD_NUMBER)
-        self._words[STATE] = self._words[_AFTER]
 
     def _fill(self) -> bool:
         """Reads the next buffer. False at the end of the slice."""
@@ -370,67 +366,52 @@ class Scanner:
         self._stream.seek(self._next)
         got = min(self._stream.readinto(self._in) or 0, wanted)
         self._next += got
-        self._words[_I] = 0
-        self._words[_N] = got
+        self.words[I] = 0
+        self.words[N] = got
         return got > 0
 
     def flush(self) -> None:
         """Sends on what was emitted so far."""
-        length = self._words[_J]
-        self._words[_J] = 0
+        length = self.words[_J]
+        self.words[_J] = 0
         if self._update and length:
-            self._update(memoryview(self._out)[:length])
+            self._update(memoryview(self.out)[:length])
 
-    def _put(self, data: bytes) -> None:
+    def put(self, data: bytes) -> None:
         """Emits a few bytes as they are."""
-        words = self._words
+        words = self.words
         if words[_EMIT]:
-            self.flush()
-            self._out[: len(data)] = data
-            words[_J] = len(data)
+            if words[_J] > _OUT - len(data):
+                self.flush()
+            j = words[_J]
+            words[_J] = end = j + len(data)
+            self.out[j:end] = data
 
     def byte(self) -> int:
         """Takes the next byte of the input, whatever it is."""
-        words = self._words
-        if words[_I] >= words[_N] and not self._fill():
+        words = self.words
+        if words[I] >= words[N] and not self._fill():
             self.refuse()
-        value = self._in[words[_I]]
-        words[_I] += 1
+        value = self._in[words[I]]
+        words[I] += 1
         return value
-
-    def _inject(self, text: bytes) -> None:
-        """Goes on as if this character, unescaped, stood in the string."""
-        words = self._words
-        i, n = words[_I], words[_N]
-        if text in b'"\\':
-            self._put(b"\\")
-        words[_I] = words[_TEXT] = 0
-        words[_N] = len(text)
-        while True:
-            event = _text(words, text, self._out, self._names)
-            if event == _MORE:
-                break
-            self._attend(event)
-        words[_I], words[_N] = i, n
-        words[_TEXT] = 15
 
     def _word(self) -> bool:
         """Reads true, false, null, or a minus with the first digit. Whether an END is to be reported."""
-        words = self._words
-        first = self.byte()
-        if first == 0x2D:
-            digit = self.byte()
-            if not 0x30 <= digit <= 0x39:
-                self.refuse(_BAD_NUMBER)
-            self._put(b"0" if digit == 0x30 else bytes([first, digit]))  # "-0" is "0"
-            words[STATE] = _ZERO if digit == 0x30 else _NUMBER
-            words[_DIGITS] = 1
-            return False
+        words = self.words
+        if words[N] < words[I] + _LONGEST:  # so that any of them lies in the buffer whole
+            self._next = self.position()
+            self._fill()
+        begin = words[I]
         for word in _WORDS:
-            if word[0] == first:
-                for c in word[1:]:
-                    if self.byte() != c:
-                        self.refuse()
-                self._put(word)
-        words[STATE] = words[_AFTER]
-        return words[_DEPTH] < words[_WATCH]
+            end = begin + len(word)
+            if self._in[begin:end] == word and end <= words[N]:
+                words[I] = end
+                self.put(word)
+                words[STATE] = words[_AFTER]
+                return words[_DEPTH] < words[_WATCH]
+        from heirloom.device.jsontext import minus
+
+        words[STATE] = minus(self)
+        words[_DIGITS] = 1
+        return False

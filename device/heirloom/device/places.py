@@ -167,7 +167,7 @@ class Places:
             return False
         packed = bytearray(response.length)  # at once: growing, it would leave holes where nothing larger fits
         rest = memoryview(packed)
-        while len(rest):
+        while rest:
             count = response.readinto(rest)
             if not count:
                 return False

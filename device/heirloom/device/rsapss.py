@@ -32,13 +32,14 @@ def verify(n: int, e: int, signature: bytes, digest: bytes) -> bool:
 
 
 def _power(base: int, exponent: int, modulus: int, bits: int) -> int:
-    """pow() by squaring, sped up: a quarter of each product is folded first, by a multiplication.
+    """pow() by squaring, sped up: what is above 1.5 and then 1.25 times the bits is folded first, by multiplications.
 
     A multiplication takes half the time of a division that leaves as much.
     """
-    cut = bits + (bits >> 1)
-    low = (1 << cut) - 1
-    fold = (1 << cut) % modulus
+    folds = []
+    for part in (1, 2):
+        cut = bits + (bits >> part)
+        folds.append((cut, (1 << cut) - 1, (1 << cut) % modulus))
     result = base
     bit = 1
     while bit << 1 <= exponent:
@@ -46,10 +47,11 @@ def _power(base: int, exponent: int, modulus: int, bits: int) -> int:
     while bit > 1:
         bit >>= 1
         result *= result
-        result = ((result & low) + (result >> cut) * fold) % modulus
+        for cut, low, fold in folds:
+            result = (result & low) + (result >> cut) * fold
+        result %= modulus
         if exponent & bit:
-            result *= base
-            result = ((result & low) + (result >> cut) * fold) % modulus
+            result = result * base % modulus
     return result
 
 

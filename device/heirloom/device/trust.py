@@ -173,7 +173,7 @@ class Trust:
         not keep it.
         """
         role = document.name
-        self.store.commit(file_name(role), download.temporary)
+        self.store.commit(file_name(role), download.temporary())
         self.changed = True
         # It was read from the very file that has its name now, and whatever reads it in another check hashes it again.
         self._remember(document)
