@@ -77,6 +77,8 @@ class Http:
         if held > self.most.get(kind, 0):
             self.most[kind] = held
         return Answer("/" + url[9:], offset)
+    def within(self, seconds):
+        pass
     def close(self):
         pass
 def used():

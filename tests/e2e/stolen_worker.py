@@ -121,6 +121,9 @@ class Network:
         self.asked = []
         self._folders = folders
 
+    def within(self, seconds):
+        pass
+
     def close(self):
         pass
 

@@ -1,7 +1,8 @@
 """A bounded HTTP/1.1 client: one connection at a time, kept alive, and nothing a server says is believed.
 
-Waiting is bounded twice: so many seconds without a byte, and a lowest rate of the body over the whole answer, so that
-a server that trickles cannot hold a device for hours. Reading into a full buffer allocates nothing.
+Waiting is bounded: so many seconds without a byte, a lowest rate of the body over the whole answer, so that a server
+that trickles cannot hold a device for hours, and where `within()` says so, a time for all that is asked. Reading into a
+full buffer allocates nothing.
 """
 
 import select
@@ -11,7 +12,7 @@ import time
 from micropython import const
 
 from heirloom.device.errors import E_NETWORK, UpdateError
-from heirloom.device.urls import head, split, tls_context
+from heirloom.device.urls import head, joined, split, tls_context
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class Http:
         self._peer: "tuple[bool, str, int] | None" = None
         self._sockets: "list[Any]" = []
         self._poller: "Any" = None
+        self._until: "Any" = None  # ticks: when all of it must be over
+
+    def within(self, seconds: int) -> None:
+        """All that is asked from now on must be answered within so many seconds; 0: as long as each takes."""
+        self._until = time.ticks_add(time.ticks_ms(), seconds * 1000) if seconds else None
 
     def get(self, url: str, offset: int = 0, etag: str = "", tls_only: bool = False) -> "Response":
         """GETs a URL from byte `offset` on, following up to three redirects; the body is still to be read.
@@ -73,8 +79,7 @@ class Http:
             response = self._get(url, offset, etag)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
-            target = response.location
-            url = target if "://" in target else url[: url.find("/", 8)] + target
+            url = joined(url, response.location)
         raise UpdateError(E_NETWORK, f"{url[:80]} redirects again and again")
 
     def _get(self, url: str, offset: int, etag: str) -> "Response":
@@ -104,6 +109,7 @@ class Http:
 
     def _connect(self, tls: bool, host: str, port: int) -> None:
         self.close()
+        self._check_until()
         address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0][-1]
         sock = socket.socket()
         self._sockets = [sock]
@@ -134,7 +140,12 @@ class Http:
             self._check_time(self._began)
             time.sleep_ms(5)
 
+    def _check_until(self) -> None:
+        if self._until is not None and time.ticks_diff(time.ticks_ms(), self._until) > 0:
+            raise OSError(_ETIMEDOUT)
+
     def _check_time(self, since: "Any") -> None:
+        self._check_until()
         now = time.ticks_ms()
         if (
             time.ticks_diff(now, since) > self._idle_ms

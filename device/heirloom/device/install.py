@@ -154,7 +154,10 @@ def _switch(manifest: "Manifest") -> None:
     """
     state = heirloom_boot.current()
     try:
-        heirloom_boot.esp32().find(state["p"][state["a"]]).set_boot()
+        partition = heirloom_boot.esp32().find(state["p"][state["a"]])
+        if partition is None:
+            raise OSError(19)  # ENODEV: it was there when it was written
+        partition.set_boot()
     except OSError as error:
         state["t"][0] = 1
         heirloom_boot.charge(state, False)

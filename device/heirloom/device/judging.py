@@ -39,11 +39,17 @@ class Release:
 
 
 def judge(
-    found: "Found", places: "Places", device: "dict[str, Any]", owner: "dict[str, Any]", recovering: bool
+    found: "Found",
+    places: "Places",
+    device: "dict[str, Any]",
+    owner: "dict[str, Any]",
+    recovering: bool,
+    stone: bool = False,
 ) -> "Union[Release, str, None]":
     """The release to install, the version of the stepping stone to take first, or None when the device has it already.
 
-    Raises UpdateError when the device's memory, the owner or the release itself say no.
+    stone: what was found is itself a stepping stone. Raises UpdateError when the device's memory, the owner or the
+    release itself say no.
     """
     from heirloom.device import ordering
 
@@ -58,7 +64,9 @@ def judge(
     manifest = _manifest(found, places)
     ordering.check_epoch(manifest.epoch, manifest.version, found[4])
     ordering.check_order(manifest.order, manifest.version, state, repairs)
-    _ask_owner(manifest, owner, state)
+    if not stone:  # a version that the owner pinned may need one on the way
+        _ask_owner(manifest, owner)
+    _ask_power(manifest, state)
     try:
         ordering.check_manifest(manifest, str(device.get("product")), str(device.get("board")), state)
     except UpdateError as error:
@@ -94,9 +102,12 @@ def _check_firmware(length: int) -> None:
     firmware.check(length)
 
 
-def _ask_owner(manifest: "Manifest", owner: "dict[str, Any]", state: "dict[str, Any]") -> None:
+def _ask_owner(manifest: "Manifest", owner: "dict[str, Any]") -> None:
     if owner["pinned"] not in (None, manifest.version):
         raise UpdateError(E_OWNER, f"the owner pinned {owner['pinned']}, the channel has {manifest.version}")
+
+
+def _ask_power(manifest: "Manifest", state: "dict[str, Any]") -> None:
     if state.get("w") == list(manifest.order) and time.ticks_diff(time.ticks_ms(), 0) < _STEADY_MS and state["a"]:
         raise UpdateError(E_TRIAL, f"release {manifest.version} lost power too often and waits for 10 steady minutes")
 

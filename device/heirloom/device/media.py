@@ -210,7 +210,8 @@ def _head(data: bytearray, at: int) -> "tuple[int, int]":
     short = data[at] & 31
     if short < 24:
         return at + 1, short
-    if short > 26:
+    # Of four bytes only what a file on a board can be long: a larger number is none that it could seek to.
+    if short > 26 or (short == 26 and data[at + 1] > 0x3F):
         raise ValueError(short)
     end = at + 1 + (1 << (short - 24))
     return end, int.from_bytes(bytes(data[at + 1 : end]), "big")

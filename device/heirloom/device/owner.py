@@ -39,6 +39,7 @@ class Owner:
     """updates: "on", "ask" or "off"; network: may the client use it; the others: None or text.
 
     media: where a card or stick is looked at by itself at each start. damaged: neither file could be read.
+    others: what a newer client wrote, by number; kept when a switch is changed.
     """
 
     updates: "str" = "on"
@@ -49,6 +50,9 @@ class Owner:
     tls_only: "bool" = False
     media: "str | None" = None
     damaged: "bool" = False
+
+    def __init__(self) -> None:
+        self.others: "dict[object, object]" = {}
 
     def as_dict(self) -> "dict[str, object]":
         """The switches by name, for status reports."""
@@ -81,7 +85,8 @@ def _apply(owner: Owner, data: bytes) -> bool:
         if number in values:
             if not valid(name, values[number]):
                 return False
-            setattr(owner, name, values[number])
+            setattr(owner, name, values.pop(number))
+    owner.others = values
     return True
 
 

@@ -31,22 +31,24 @@ _MEANS = {
 }
 
 
-def change(**values: "Any") -> owner.Owner:
+def change(**wanted: "Any") -> owner.Owner:
     """Sets switches by name, all or none of them. Raises UpdateError E_STATE for a switch or value that is none."""
     from heirloom.device import cbor
 
     switches = owner.load()
-    for name, value in values.items():
+    for name, value in wanted.items():
         if name not in _MEANS:
             raise UpdateError(E_STATE, f"the owner has no switch {name[:20]}; there are {', '.join(sorted(_MEANS))}")
         if not owner.valid(name, value):
             raise UpdateError(E_STATE, f"{name} is {_MEANS[name]}, not {repr(value)[:60]}")
         setattr(switches, name, value)
     kept = switches.as_dict()
-    data = cbor.encode({key: kept[name] for key, name in owner.NAMES.items() if kept[name] is not None})
+    values = dict(switches.others)
+    values.update({key: kept[name] for key, name in owner.NAMES.items() if kept[name] is not None})
+    data = cbor.encode(values)
     write_atomic(owner.FILE, data)
     write_atomic(owner.COPY, data)
-    if values:
+    if wanted:
         due()  # perhaps there is something to do now
     return switches
 

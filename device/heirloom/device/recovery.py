@@ -34,7 +34,9 @@ def rebuild() -> "dict[str, Any]":
         order, floor, slot, confirm = found[-1]
         state["a"] = slot
         if len(found) == 2:
-            state["f"] = found[0][2]
+            # The newer one may have been confirmed already: then its floor holds, and below it there is no way back.
+            if found[0][0] >= [order[0], floor]:
+                state["f"] = found[0][2]
             state["t"] = [heirloom_boot.TRIAL_BOOTS, heirloom_boot.TRIAL_POWER_LOSSES, heirloom_boot.ORDERLY]
             state["y"] = order + [floor, confirm]
         state["o"] = found[0][0]

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     Consent = Callable[[Release], bool]
 
 _STEPS = const(4)
+# Of a whole check. The application waits for it, and during a trial its watchdog does not wait for ever.
+_CHECK_S = const(180)
 # After these, the next poll makes a whole check again although the repository has not changed.
 _RETRIED = (E_HASH, E_LENGTH, E_NETWORK, E_NOT_FOUND, E_SPACE, E_STATE, E_TRIAL)
 # What stays loaded between two stages; everything else is dropped.
@@ -111,6 +113,8 @@ class Updater:
         """
         self.completed = False
         try:
+            if not self._media:
+                self._http.within(_patience_s())
             release = self._check()
         except UpdateError as error:
             self._record(None, str(error), settled=self.completed and error.code not in _RETRIED)
@@ -118,6 +122,8 @@ class Updater:
             raise
         finally:
             self._close()
+            if not self._media:
+                self._http.within(0)
             heirloom_boot.forget(*_KEPT)
         text = f"release {release.version} is available" if release else "up to date"
         waiting = self._waiting(release)
@@ -195,7 +201,7 @@ class Updater:
             heirloom_boot.forget(*_KEPT)
             from heirloom.device import judging
 
-            verdict = judging.judge(found, places, self._device, self._owner, self._recovering)
+            verdict = judging.judge(found, places, self._device, self._owner, self._recovering, bool(version))
             if not isinstance(verdict, str):
                 return verdict
             version = self._stone = verdict
@@ -215,6 +221,13 @@ class Updater:
         from heirloom.device import judging
 
         judging.record(self._places, *what, **more)
+
+
+def _patience_s() -> int:
+    """Seconds that a check may take: a release that is on trial needs the rest to show that it works."""
+    if not heirloom_boot.current()["t"]:
+        return _CHECK_S
+    return min(_CHECK_S, int(heirloom_boot.timing("trial_timeout_s", 300)) * 3 // 4)
 
 
 def _take_stale() -> bool:

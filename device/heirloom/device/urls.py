@@ -22,6 +22,17 @@ def split(url: str) -> "tuple[bool, str, int, str]":
     return scheme == "https", host, port, slash + path or "/"
 
 
+def joined(url: str, target: str) -> str:
+    """Where a redirect from a URL leads (RFC 3986, 5.2.2, but that dots in paths stay what they are)."""
+    if "://" in target:
+        return target
+    if target.startswith("//"):
+        return url[: url.find("/")] + target
+    if url.find("/", 8) < 0:
+        url += "/"
+    return url[: url.find("/", 8) if target.startswith("/") else url.rfind("/") + 1] + target
+
+
 def head(host: str, port: int, path: str, more: str) -> bytes:
     """A GET request; `more` are lines that end in CRLF."""
     where = host if port in (80, 443) else f"{host}:{port}"

@@ -116,6 +116,17 @@ def test_redirects_are_followed_three_times(serve, fetch) -> None:
     assert fetch(elsewhere.url)["seen"][0]["text"] == "there"
 
 
+@pytest.mark.parametrize("target", ["there", "/r/there", "//HOST/r/there"])
+def test_a_redirect_may_name_less_than_a_url(target: str, serve, fetch) -> None:
+    def answer(request: str) -> bytes:
+        asked = request.split()[1]
+        return ok(asked.encode()) if "there" in asked else ok(b"", f"Location: {where}\r\n", "302 Found")
+
+    server = serve(answer)
+    where = target.replace("HOST", f"127.0.0.1:{server.port}")
+    assert fetch(server.url + "r/4")["seen"][0]["text"] == "/r/there"
+
+
 def test_no_redirect_away_from_tls(fetch, serve) -> None:
     said = fetch(serve(lambda _: ok(b"")).url + " tls")
     assert "no TLS" in said["seen"][0]["error"]
@@ -165,6 +176,17 @@ def test_a_body_that_trickles_is_given_up(serve, fetch) -> None:
     said = fetch(serve(lambda _: [ok(b"x" * 100)[:-100], *drops]).url)["seen"][0]
     assert "timed out" in said["error"]
     assert 900 < said["ms"] < 3000
+
+
+def test_answers_that_trickle_are_given_up_when_all_of_them_take_too_long(serve, on_device) -> None:
+    # 4 bytes a millisecond, for 1.25 s: each answer is quick enough.
+    server = serve(lambda _: [ok(b"x" * 5000)[:-5000], *([b"x" * 200, 0.05] * 25)])
+    first, second, third, ms, after = json.loads(on_device("http_client", "patience", server.url))
+    assert (first, after) == (5000, 5000)
+    assert "timed out" in second
+    assert "timed out" in third
+    assert 1900 < ms < 4000
+    assert len(server.requests) == 3  # nothing is asked any more when the time is over
 
 
 def test_nobody_there(fetch) -> None:

@@ -96,3 +96,13 @@ def test_a_factory_reset_leaves_no_copy_of_a_migration(on_device: Any) -> None:
 def test_a_server_takes_neither_memory_nor_time_from_the_application(serve: Any, on_device: Any, pieces: Any) -> None:
     server = serve(lambda _: pieces)
     assert "=> UpdateError('E_NETWORK'" in on_device("between", "beside", server.url)
+
+
+def test_a_pinned_version_may_need_a_stepping_stone(product: Product, new_unit: Any) -> None:
+    product.release("1.0.0", 1)
+    unit = new_unit(product)
+    assert unit.live(CLOCK, ["install"]) == ["1.0.0"]
+    product.release("1.0.5", 2)
+    product.release("1.1.0", 3, {"main.py": b"new"}, requires=2, via="1.0.5")
+    assert unit.live(["owner", {"pinned": "1.1.0"}], CLOCK, ["install"]) == ["1.0.5"]
+    assert unit.live(CLOCK, ["install"]) == ["1.1.0"]

@@ -81,6 +81,7 @@ def with_files(image: bytes, content: dict[str, bytes]) -> bytes:
     filesystem.context.buffer[:] = image
     filesystem.mount()
     for path, data in content.items():
+        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
         with filesystem.open(path, "wb") as file:
             file.write(data)
     return bytes(filesystem.context.buffer)
@@ -200,3 +201,41 @@ def test_a_heap_in_pieces_does_not_keep_the_recovery_from_starting_afresh(on_tri
     boots = device.boots
     device.wait_for("memory allocation failed", 40)
     assert device.boots == boots + 1
+
+
+FILLING = """import os, time, machine
+print('alive')
+def fill(name, data):
+    number = 0
+    try:
+        while True:
+            with open('/%s%d' % (name, number), 'wb') as file:
+                file.write(data)
+            number += 1
+    except OSError:
+        print('full of', name, number)
+if 'large0' not in os.listdir('/'):
+    fill('large', bytes(4096))
+fill('small%d-' % len(os.listdir('/')), b'x')
+time.sleep_ms(200)
+machine.reset()
+"""
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_a_flash_that_the_application_filled_does_not_keep_it_from_starting(trial: bool, on_trial: NewDevice) -> None:
+    settled: dict[str, Any] = {} if trial else {"t": None, "y": None, "f": None, "o": [0, 2]}
+    device = on_trial(FILLING, **settled)
+    device.run_until("full of small")
+    for _ in range(4):
+        said = device.wait_for("alive|old|cannot run", 20).group()
+        assert said != "cannot run", device.console()
+        if said == "old":
+            break
+
+
+def test_a_state_that_cannot_be_saved_does_not_keep_the_application_from_starting(on_trial: NewDevice) -> None:
+    in_the_way = {"/heirloom/state.new/file": b"x"}  # so that writing the state fails
+    device = on_trial(LOOPING, extra=in_the_way, t=None, y=None, f=None, o=[0, 2])
+    device.run_until("cannot save the state: OSError")
+    device.wait_for("alive")

@@ -302,6 +302,16 @@ def the_state_is_made_anew_from_the_slots():
     assert recovery.rebuild()["a"] is None
 
 
+def a_state_made_anew_knows_no_way_back_below_a_floor():
+    installed()
+    staged(NEW, 2, floor=2)
+    install.install(Places(NEW.values()), lambda done, total: None)
+    boot.confirm()
+    os.remove("/heirloom/state")
+    state = recovery.rebuild()
+    assert (state["a"], state["f"], state["y"]) == ("b", None, [0, 2, 2, "check"]), state
+
+
 def a_slot_that_cannot_run_gives_way():
     installed()
     staged(NEW, 2)

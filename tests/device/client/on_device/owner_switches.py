@@ -40,6 +40,17 @@ def said_and_kept():
         assert cbor.decode(file.read()) == {1: "ask", 2: False, 5: "http://here/", 6: True}
 
 
+def what_a_newer_client_wrote_is_kept():
+    newer = {1: "ask", 9: [1, {"x": b"y"}], "of later": True}
+    for path in (_FILE, _COPY):
+        with open(path, "wb") as file:
+            file.write(cbor.encode(newer))
+    owner.change(updates="off")
+    with open(_FILE, "rb") as file:
+        kept = cbor.decode(file.read())
+    assert kept == {1: "off", 2: True, 6: False, 9: [1, {"x": b"y"}], "of later": True}, kept
+
+
 WRONG_TYPES = (
     [(1, value) for value in (None, True, 1, b"on", ["on"], {1: "on"}, "")]
     + [(2, value) for value in (None, 0, 1, "yes", b"", [])]

@@ -370,7 +370,10 @@ def main(namespace: "dict[str, Any]") -> str:
         active = state["a"]
         begin(state, power)
         if state["t"] or not asleep:  # a battery device that wakes each minute need not wear its flash
-            save(state)
+            try:
+                save(state)
+            except OSError as error:  # flash is full or worn out: that is no reason to run nothing
+                log("cannot save the state: %r" % error)
         if state["a"] != active:
             machine.reset()
         while not fits(state, state["a"]):
