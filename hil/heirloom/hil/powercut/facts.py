@@ -16,6 +16,8 @@ HOME = "/heirloom"
 DATA = "/data"
 STATE = f"{HOME}/state"
 _NOTES = f"{HOME}/trust/time"
+_MIGRATION = f"{HOME}/migrated/note"
+_SETTINGS = f"{DATA}/settings.json"
 # Written at every start, and nothing depends on them but what a person reads.
 _PASSING = (f"{HOME}/log", f"{HOME}/log.old", f"{HOME}/traceback")
 _FAILED_KEPT = 4  # the oldest is forgotten then
@@ -37,7 +39,8 @@ class Facts:
         weak: The order that it has recorded as having lost power too often.
         owner: The owner's switch for updates, as the client reads it.
         secret: What signs its reports.
-        owed: Whether something of the owner's is written down and still to be done.
+        owed: Whether something is written down and still to be done: the owner's word, or a migration.
+        migrated: How often a migration has changed the application's settings, for good.
         marks: What must never go down, by name: versions of metadata, order confirmed, floor, lower bound of time.
         digest: The same for two devices that will do the same.
         application: The same when the application has written nothing.
@@ -53,6 +56,7 @@ class Facts:
     owner: str
     secret: str
     owed: bool
+    migrated: int
     marks: Mapping[str, tuple[int, ...]]
     digest: bytes
     application: bytes
@@ -74,6 +78,8 @@ class Facts:
             wrong.append(f"the trial of {list(before.trial)} has ended, and nothing says how")
         if self.trial and not self.started and self.application != before.application:
             wrong.append("the application runs on trial, and no start of it is written down")
+        if self.migrated < before.migrated:
+            wrong.append("settings that were migrated are as they were before that")
         if before.secret and not self.secret:
             wrong.append("the device does not know who it is")
         if len(self.failed) < _FAILED_KEPT and not set(before.failed) <= set(self.failed):
@@ -110,7 +116,8 @@ def read(content: Mapping[str, bytes], others: Mapping[str, int] | None = None) 
         weak=_order(state["w"]) if state.get("w") else None,
         owner=_owner(content),
         secret=_secret(content.get(f"{HOME}/device.json", b"")),
-        owed=f"{HOME}/owed" in content,
+        owed=f"{HOME}/owed" in content or _MIGRATION in content,
+        migrated=_migrated(content.get(_SETTINGS, b"")),
         marks=_marks(content, state),
         digest=_digest(content, state, others or {}),
         application=_application(content),
@@ -235,6 +242,14 @@ def _secret(document: bytes) -> str:
         return str(json.loads(document)["secret"])
     except (KeyError, ValueError):
         return ""
+
+
+@lru_cache(64)
+def _migrated(document: bytes) -> int:
+    try:
+        return int(json.loads(document).get("migrated", 0))
+    except (AttributeError, ValueError):
+        return 0
 
 
 @lru_cache(64)

@@ -97,6 +97,12 @@ class Judge:
             found.append(f"{seen.runs} would run, which is neither the old release nor the new one")
         if before.runs and not seen.runs:
             found.append(f"{before.runs} could run, and now nothing can")
+        if seen.migrated > 1:
+            found.append(f"the settings were migrated {seen.migrated} times")
+        if seen.migrated and life.migrates and (seen.trial or seen.runs != life.ends):
+            found.append(
+                f"{seen.runs}, which is not confirmed or came before, sees the settings that {life.ends} migrated"
+            )
         if heard := self._heard(seen.owner, before.owner):
             found.append(f"the owner's switch for updates {heard}")
         return tuple(found)

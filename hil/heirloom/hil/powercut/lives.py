@@ -28,6 +28,7 @@ class Life:
         aside: Whether the next life does not go on from its end.
         secret: The device's secret in the end; "": the one that it had.
         words: What the owner's switch for updates is before, during and after `says`, in this order.
+        migrates: Whether `serves` changes what the application keeps.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Life:
     aside: bool = False
     secret: str = ""
     words: tuple[str, ...] = ()
+    migrates: bool = False
 
     def reached(self, seen: Facts, order: tuple[int, int], root: int) -> bool:
         """Whether the device is where it should be in the end. order, root: of what is served."""
@@ -48,6 +50,7 @@ class Life:
             told = seen.owner == self.words[-1] and self.secret in ("", seen.secret)
             return settled and told and not seen.owed
         settled = settled and seen.marks["highest root"] == seen.marks["trusted root"] == (root,)
+        settled = settled and not seen.owed and (not self.migrates or seen.migrated == 1)
         if self.fails:
             return settled and order in seen.failed
         return settled and seen.marks["confirmed order"] == order
@@ -70,4 +73,15 @@ LIVES = (
         words=("on",),
     ),
     Life("client", "1.4.0", "1.3.0", "1.4.0", "a release that brings its own client, beside a release to fall back to"),
+    Life("background", "1.5.0", "1.4.0", "1.5.0", "a release that is fetched beside the application"),
+    Life(
+        *(
+            "migration",
+            "1.6.0",
+            "1.5.0",
+            "1.6.0",
+            "a release that changes what the application keeps: a copy, a commit",
+        ),
+        migrates=True,
+    ),
 )

@@ -242,6 +242,20 @@ MUTANTS = (
         "    write_atomic(owner.FILE, data)\n",
         "    remove(owner.FILE)\n    remove(owner.COPY)\n    write_atomic(owner.FILE, data)\n",
     ),
+    _one(
+        "what was migrated takes its place before the release is confirmed",
+        "migration",
+        "migrating",
+        '    if note and note["order"] == state["o"]:\n',
+        "    if note:\n",
+    ),
+    _one(
+        "the note of a migration is gone before what was migrated has its place",
+        "migration",
+        "migrating",
+        '    for path in note["keep"]:\n        kind = ',
+        '    remove(_NOTE)\n    for path in note["keep"]:\n        kind = ',
+    ),
     # What the client is built to bear: more than one thing stands against it.
     _one(
         "a table of a key is believed without its hash",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -24,6 +25,31 @@ from heirloom.hil.sim import SimDevice
 
 _FILE = "scene.json"
 _CLIENT = "/lib/heirloom/"
+_NEW_BYTES = 20_000  # of the releases that bring a file of data
+
+_MIGRATE = """import json
+
+with open("settings.json") as file:
+    settings = json.load(file)
+settings["migrated"] = settings.get("migrated", 0) + 1
+with open("settings.json", "w") as file:
+    json.dump(settings, file)
+"""
+# Before the application: it resets when it is confirmed, because what was migrated takes its place at the next start.
+_SETTLES = """import asyncio
+import machine
+from heirloom.device import trial
+
+
+async def settle():
+    while trial.running():
+        await asyncio.sleep_ms(50)
+        if not trial.running():
+            machine.reset()
+
+
+asyncio.create_task(settle())
+"""
 
 
 @dataclass(frozen=True)
@@ -160,6 +186,14 @@ def _publish(shop: Workshop, life: Life, directory: Path) -> None:
     source = weather(version) if version < "1.3.0" else repaired(directory / f"source-{version}")
     if life.name == "client":
         _bring_client(source)
+    if version > "1.4.0":
+        (source / "lib" / "forecast.bin").write_bytes(random.Random(version).randbytes(_NEW_BYTES))  # noqa: S311 - of no value
+    if life.migrates:
+        (source / "heirloom_migrate.py").write_text(_MIGRATE)
+        (source / "main.py").write_text(_SETTLES + (source / "main.py").read_text())
+    if life.name == "background":
+        settings = shop.project_dir / "heirloom.toml"
+        settings.write_text(settings.read_text().replace('\ninstall = "reboot"\n', '\ninstall = "background"\n'))
     shop.take_source(source)
     floor = ["--floor", "2"] if version == "1.1.0" else []  # its own place in the order
     shop.heirloom("release", "build", "--version", version, *floor)

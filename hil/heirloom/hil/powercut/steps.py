@@ -8,6 +8,7 @@ from heirloom.hil.powercut.facts import HOME, STATE, read_state
 _TRUST = f"{HOME}/trust/"
 _BLOBS = f"{HOME}/blobs/"
 _SLOTS = f"{HOME}/slots/"
+_MIGRATED = f"{HOME}/migrated"
 # Written first, then renamed: what they are for is seen then.
 _DRAFTS = (f"{STATE}.new", f"{_TRUST}tmp", f"{_TRUST}time.new", f"{_SLOTS}staging.cbor.new", f"{HOME}/last.new")
 # By the beginning of the path, the first that fits.
@@ -36,6 +37,8 @@ def phase(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> str:
         return ""
     if STATE in changed:
         return _state(read_state(before.get(STATE)), read_state(after.get(STATE)))
+    if any(path.startswith(_MIGRATED) for path in changed):
+        return "migration"
     path = min(changed, key=len)
     if path.startswith(_BLOBS) and path not in after and not any(new in after for new in changed):
         return "garbage collection"
