@@ -282,7 +282,7 @@ class Response:
         if self._left == 0:
             line = self._http.line()  # behind the chunk before was an empty line
         self._left = int(line.split(b";")[0], 16)
-        if self._left < 0:
+        if not 0 <= self._left < 1 << 31:
             raise ValueError("chunk")
         if not self._left:
             while self._http.line():
