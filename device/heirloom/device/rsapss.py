@@ -46,12 +46,11 @@ def _power(base: int, exponent: int, modulus: int, bits: int) -> int:
         bit <<= 1
     while bit > 1:
         bit >>= 1
-        result *= result
-        for cut, low, fold in folds:
-            result = (result & low) + (result >> cut) * fold
-        result %= modulus
-        if exponent & bit:
-            result = result * base % modulus
+        for factor in (result, base) if exponent & bit else (result,):
+            result *= factor
+            for cut, low, fold in folds:
+                result = (result & low) + (result >> cut) * fold
+            result %= modulus
     return result
 
 
