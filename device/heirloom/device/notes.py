@@ -76,6 +76,7 @@ class Notes:
             if len(self._receipts) > MAX_RECEIPTS and old not in self._used:
                 self._receipts.remove(old)
         del self._receipts[:-MAX_RECEIPTS]
+        self._used.intersection_update(self._receipts)  # or a long chain of roots would leave one for each
 
 
 def _receipt(document: "Document", delegator: "Document") -> str:
