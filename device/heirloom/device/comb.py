@@ -11,9 +11,9 @@ key, but take the other rows as they are.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Union
+    from typing import Callable, Union
 
-    from heirloom.device.protocols import Buffer
+    from heirloom.device.protocols import Buffer, Update
 
 try:
     from micropython import const
@@ -24,7 +24,7 @@ except ImportError:  # CPython
         return value
 
 
-__all__ = ("MemoryTable", "columns", "const", "inverse")
+__all__ = ("MemoryTable", "columns", "const", "inverse", "memory_table")
 
 
 def columns(scalar: int, teeth: int, spacing: int, negate: bool = False) -> bytes:
@@ -54,6 +54,20 @@ def inverse(value: int, modulus: int) -> int:
         q, r = divmod(a, b)
         a, b, u, v = b, r, v, u - q * v
     return v % modulus
+
+
+def memory_table(make: "Callable[[bytes, Update], object]", key: bytes, length: int) -> "MemoryTable":
+    """The table of a key in memory. make: a `make_table`. In one piece at once: growing, it would need room for two."""
+    data = bytearray(length)
+    at = 0
+
+    def write(row: "Buffer") -> None:
+        nonlocal at
+        data[at : at + len(row)] = row
+        at += len(row)
+
+    make(key, write)
+    return MemoryTable(data)
 
 
 class MemoryTable:

@@ -8,7 +8,7 @@ Both scalars go through combs that share their doublings. The arithmetic is that
 board, that of `edwards` elsewhere: the verdicts are the same.
 """
 
-from heirloom.device.comb import MemoryTable, columns, const
+from heirloom.device.comb import MemoryTable, columns, const, memory_table
 from heirloom.device.sha512 import Sha512
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def verify(
     k = int.from_bytes(digest.digest(), "little") % _L
     del digest
     try:
-        rows = _checked(table, public) if table else _memory_table(public)
+        rows = _checked(table, public) if table else memory_table(make_table, public, (KEY_ROW + 1) * ROW_LENGTH)
     except ValueError:
         return False
     return _encode(*combine(s, k, rows, nothing())) == r
@@ -72,12 +72,6 @@ def make_table(public: bytes, write: "Update") -> None:
     from heirloom.device import ed25519_table
 
     ed25519_table.make(public, write)
-
-
-def _memory_table(public: bytes) -> MemoryTable:
-    data = bytearray()
-    make_table(public, data.extend)
-    return MemoryTable(data)
 
 
 def _checked(table: "Table", public: bytes) -> "Table":

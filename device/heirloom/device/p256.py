@@ -6,7 +6,7 @@ tuple (x, y). The formulas are Sutherland's, by their names in the Explicit-Form
 """
 
 from heirloom.device import asn1
-from heirloom.device.comb import MemoryTable, columns, const, inverse
+from heirloom.device.comb import MemoryTable, columns, const, inverse, memory_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def verify(point: bytes, signature_der: bytes, digest: bytes, table: "Optional[T
         r, s = asn1.two_integers(signature_der, 0, len(signature_der))
         if not (0 < r < _N and 0 < s < _N and len(digest) == 32):
             return False
-        rows = _checked(table, point) if table else _memory_table(point)
+        rows = _checked(table, point) if table else memory_table(make_table, point, (KEY_ROW + 1) * ROW_LENGTH)
     except ValueError:
         return False
     w = inverse(s, _N)
@@ -61,12 +61,6 @@ def make_table(point: bytes, write: "Update") -> None:
     from heirloom.device import p256_table
 
     p256_table.make(point, write)
-
-
-def _memory_table(point: bytes) -> MemoryTable:
-    data = bytearray()
-    make_table(point, data.extend)
-    return MemoryTable(data)
 
 
 def _checked(table: "Table", point: bytes) -> "Table":
