@@ -22,7 +22,9 @@ print("END")
 def test_a_question_is_seen_although_a_bar_is_shown() -> None:
     terminal, other = pty.openpty()
     said, answered, deadline = b"", False, time.monotonic() + 60
-    with subprocess.Popen([sys.executable, "-c", ASKS], stdin=other, stdout=other, stderr=other) as running:
+    environment = {**os.environ, "TERM": "xterm"}  # a dumb terminal is shown no bar
+    command = [sys.executable, "-c", ASKS]
+    with subprocess.Popen(command, stdin=other, stdout=other, stderr=other, env=environment) as running:
         while b"END" not in said and time.monotonic() < deadline:
             if select.select([terminal], [], [], 0.2)[0]:
                 said += os.read(terminal, 4096)
