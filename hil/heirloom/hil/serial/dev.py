@@ -1,6 +1,7 @@
 """`heirloom dev`: the source folder runs on a device, over its serial line, and again on each save."""
 
 import codecs
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,7 @@ class Development:
         self._output, self._tell = output, tell
         self._buffer = bytearray()
         self._ends = 0
+        self._held = ""
         self._refused: set[str] = set()
         self._share = Share(source, keep, data, self._take, repl.line.write, self._told_refused)
         self._decode = codecs.getincrementaldecoder("utf-8")("replace")
@@ -119,6 +121,7 @@ class Development:
 
     def _stop(self) -> None:
         """Interrupt it; its requests are answered meanwhile, or it would wait for the answers."""
+        self._share.stopping = True
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while not self._ended and time.monotonic() < deadline:
             self._repl.line.write(b"\x03")
@@ -154,20 +157,36 @@ class Development:
             raise RigTrouble("the device does not take the folder", "reset it, and start `heirloom dev` again")
 
     def _pump(self, timeout_s: float, *, quiet: bool = False) -> None:
-        """Show what the application prints, and answer its requests for files."""
+        """Show what the application prints, and answer its requests for files; Ctrl-C waits for the end of that.
+
+        In the middle of a request, or of taking bytes, it would leave host and device of two minds.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._take_turn(timeout_s, quiet)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _take_turn(self, timeout_s: float, quiet: bool) -> None:
         self._buffer += self._repl.line.read(timeout_s)
         while self._buffer and not self._ended:
             sign = next((at for at, byte in enumerate(self._buffer) if byte in (0x04, 0x18)), None)
             plain = bytes(self._buffer[:sign])
             del self._buffer[: len(plain)]
             if plain and not quiet:
-                self._output(self._decode.decode(plain).replace("\r\n", "\n"))
+                self._show(self._decode.decode(plain))
             if sign is None:
                 return
             if self._take(1) == b"\x04":
                 self._ends += 1
             else:
                 self._share.answer(self._take(1)[0])
+
+    def _show(self, text: str) -> None:
+        """Lines end in a newline; the two bytes that they end in on the wire may come apart."""
+        text = self._held + text
+        self._held = "\r" if text.endswith("\r") else ""
+        self._output(text.removesuffix("\r").replace("\r\n", "\n"))
 
     def _take(self, count: int) -> bytes:
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S

@@ -5,6 +5,7 @@ The device side is mpremote's own (`fs_hook_code`). Here the source folder is re
 """
 
 import errno
+import io
 import os
 import posixpath
 import struct
@@ -62,6 +63,8 @@ class Share:
         self._take, self._send, self._refused = take, send, refused
         self._files: dict[int, tuple[BinaryIO, bool]] = {}
         self._listing: list[tuple[str, int]] = []
+        # A Ctrl-C that comes while the device waits for an answer is taken for one: it may be the number of a file.
+        self.stopping = False
         names: dict[str, Callable[[], None]] = {
             "STAT": self._stat, "ILISTDIR_START": self._list, "ILISTDIR_NEXT": self._next, "OPEN": self._open,
             "CLOSE": self._close, "READ": self._read, "READLINE": self._readline, "WRITE": self._write,
@@ -83,6 +86,7 @@ class Share:
         for file, _ in self._files.values():
             file.close()
         self._files.clear()
+        self.stopping = False
 
     # --- which file is meant -----------------------------------------------------------------------------------
 
@@ -173,6 +177,8 @@ class Share:
 
     def _file(self) -> tuple[BinaryIO, bool]:
         found = self._files.get(self._take(1)[0])
+        if found is None and self.stopping:
+            return io.BytesIO(), False
         if found is None:
             raise HeirloomError("the device asked for a file that is not open", "start `heirloom dev` again")
         return found
