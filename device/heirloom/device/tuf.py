@@ -171,6 +171,7 @@ class Client:
 
     def _close_files(self) -> None:
         self._trust.close_root()
+        self._timestamp = None
         self._close_snapshot()
 
     def _close_snapshot(self) -> None:
@@ -202,8 +203,9 @@ class Client:
     def _update_timestamp(self) -> Timestamp:
         """The timestamp of now: fetches it and takes it when it is newer than the one here (TUF 5.4)."""
         trust = self._trust
-        # What poll() has looked at already holds as long as the root does.
-        old = self._stored_timestamp() if trust.changed else self._timestamp or self._stored_timestamp()
+        if trust.changed:  # a new root: what poll() has looked at holds no longer
+            self._timestamp = None
+        old = self._timestamp or self._stored_timestamp()
         etag = trust.notes.etag if old and trust.notes.etag else None
         download = trust.download("timestamp", None, trust.config.timestamp_max_length, etag)  # TUF 5.4.1
         try:

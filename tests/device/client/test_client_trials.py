@@ -239,3 +239,11 @@ def test_a_state_that_cannot_be_saved_does_not_keep_the_application_from_startin
     device = on_trial(LOOPING, extra=in_the_way, t=None, y=None, f=None, o=[0, 2])
     device.run_until("cannot save the state: OSError")
     device.wait_for("alive")
+
+
+def test_a_way_back_that_cannot_be_saved_is_no_circle_of_resets(on_trial: NewDevice) -> None:
+    in_the_way = {"/heirloom/state.new/file": b"x"}
+    device = on_trial(LOOPING, extra=in_the_way, t=[1, 10, 1])  # its last start was not ended
+    device.run_until("back to the one before")
+    device.wait_for("cannot run: OSError")
+    device.wait_for("press Ctrl-C for the REPL")

@@ -373,6 +373,8 @@ def main(namespace: "dict[str, Any]") -> str:
             try:
                 save(state)
             except OSError as error:  # flash is full or worn out: that is no reason to run nothing
+                if state["a"] != active:
+                    raise  # which other slot must run would be forgotten, and the device start again and again
                 log("cannot save the state: %r" % error)
         if state["a"] != active:
             machine.reset()
