@@ -8,6 +8,7 @@ from tuf_memory import FolderFetcher, MemoryStore, fast_signatures
 from tuf_repository import NOW, Repository, unix
 
 from heirloom.device.canonical import Document
+from heirloom.device.notes import MAX_RECEIPTS
 from heirloom.device.tuf import Client
 
 
@@ -56,3 +57,17 @@ def test_a_file_that_must_be_put_in_order_is_read_each_time_and_not_kept_in_memo
     store.files["targets"] = other = b'{"signed":' + tail[:-1] + b"," + head[1:-1] + b"}"
     assert check(repository, store)["targets"] > 1
     assert store.files["targets"] == other
+
+
+def test_a_long_chain_of_roots_leaves_nothing_of_each_in_memory(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    for _ in range(3 * MAX_RECEIPTS):
+        repository.rotate_root("root")
+    store = MemoryStore((repository.folder / "1.root.json").read_bytes())
+    with fast_signatures():
+        client = Client(store, FolderFetcher(repository.folder), unix(NOW))
+        client.refresh()
+        notes = client._trust.notes
+    assert store.highest == 3 * MAX_RECEIPTS + 1
+    assert len(notes._receipts) <= MAX_RECEIPTS
+    assert len(notes._used) <= MAX_RECEIPTS + 1  # and the one that was asked for last
