@@ -81,6 +81,7 @@ def main() -> None:
         checks = run.field.ran
     PAGE.write_text(with_page(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
     if len(sys.argv) > 1:
+        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
         (Path(sys.argv[1]) / FILE).write_text(json.dumps([asdict(row) for row in reported(rows)]))
     wrong = [
         f"{attack.name}, {stolen}, {connection}: {why}"

@@ -53,13 +53,15 @@ class Workshop:
     Args:
         directory: Empty or new.
         url: Where devices reach the repository.
+        board: What the product runs on.
     """
 
-    def __init__(self, directory: Path, url: str) -> None:
+    def __init__(self, directory: Path, url: str, board: str = BOARD) -> None:
         self.directory = directory
         self.project_dir = directory / "project"
         self.keys_dir = directory / "keys"
         self.url = url
+        self.board = board
         self.passphrase = secrets.token_urlsafe(12)
 
     @contextmanager
@@ -93,7 +95,7 @@ class Workshop:
         """Found the product: project file, keys, first metadata; settings.json is the application's own."""
         places = ["--url", self.url, "--url", MIRROR]
         about = ["--contact", "security@weather.example", "--keep", "settings.json"]
-        self.heirloom("init", "--name", PRODUCT, "--board", BOARD, *places, *about)
+        self.heirloom("init", "--name", PRODUCT, "--board", self.board, *places, *about)
 
     def take_source(self, source: Path) -> None:
         """Make `source` the application of the project."""
@@ -125,7 +127,7 @@ class Workshop:
 
     def order(self, version: str) -> list[int]:
         """What orders a published release: [epoch, sequence]."""
-        (release,) = (one for one in self.repository.releases(BOARD) if one.version == version)
+        (release,) = (one for one in self.repository.releases(self.board) if one.version == version)
         return list(release.order)
 
     def metadata_versions(self) -> dict[str, int]:
@@ -138,7 +140,7 @@ class Workshop:
 
     def contents(self, version: str) -> dict[str, int]:
         """The blobs of a published release: SHA-256 to length."""
-        manifest = self.repository.manifest(BOARD, version)
+        manifest = self.repository.manifest(self.board, version)
         return {sha256.hex(): length for _, length, sha256 in manifest.files}
 
     def to_fetch(self, version: str, before: str) -> tuple[dict[str, int], int]:
@@ -146,7 +148,7 @@ class Workshop:
         have, wanted = self.contents(before), self.contents(version)
         patches = {
             new.hex(): (patch.hex(), length)
-            for old, new, patch, length, _ in self.repository.manifest(BOARD, version).patches
+            for old, new, patch, length, _ in self.repository.manifest(self.board, version).patches
             if old.hex() in have
         }
         new_files = {sha256: length for sha256, length in wanted.items() if sha256 not in have}

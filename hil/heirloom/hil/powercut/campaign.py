@@ -102,11 +102,12 @@ def prepare(plan: Plan, folder: Path, lives: Sequence[Life], progress: Callable[
     _open(plan, folder)
     made = _scene(folder, scenes.named(plan.lives), progress)
     with made.serving(scenes.until(lives)):
-        cells = made.first
+        ends = dict(made.first)
         for life in scenes.until(lives):
             progress(f"{life.name}: recording")
-            _, _, end = recorded(made, life, cells, folder)
-            cells = cells if life.aside else end
+            _, _, end = recorded(made, life, ends[life.board], folder)
+            if not life.aside:
+                ends[life.board] = end
         yield made
 
 
@@ -187,7 +188,7 @@ def _sweep(plan: Plan, folder: Path, ports: dict[str, int], name: str, enough: i
     made = scenes.load(folder / "scene")
     made.ports = ports
     life = next(one for one in LIVES if one.name == name)
-    start, operations, _ = recorded(made, life, made.first, folder)
+    start, operations, _ = recorded(made, life, made.first[life.board], folder)
 
     def tell(tally: Tally) -> None:
         counts = [tally.cuts + tally.pairs, tally.starts, len(tally.problems)]

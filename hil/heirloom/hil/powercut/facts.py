@@ -4,13 +4,14 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from heirloom.device import cbor
 from heirloom.device.errors import UpdateError
 from heirloom.device.manifest import Manifest
+from heirloom.hil.powercut.firmware import Firmware
 
 HOME = "/heirloom"
 DATA = "/data"
@@ -45,6 +46,8 @@ class Facts:
         digest: The same for two devices that will do the same.
         application: The same when the application has written nothing.
         wrong: What is wrong whatever came before.
+        strange: What is wrong, except where the device has come to trust another root.
+        firmware: The partition that its bootloader would start; "" where there is no bootloader.
     """
 
     runs: str | None
@@ -61,6 +64,13 @@ class Facts:
     digest: bytes
     application: bytes
     wrong: tuple[str, ...] = field(default=())
+    strange: tuple[str, ...] = ()
+    firmware: str = ""
+
+    def on(self, found: Firmware) -> "Facts":
+        """The same of a chip with that firmware."""
+        digest = hashlib.sha256(self.digest + found.digest).digest()
+        return replace(self, firmware=found.starts, digest=digest, wrong=(*self.wrong, *found.wrong))
 
     def went_back(self, before: "Facts") -> list[str]:
         """What is lower here than it was before, as sentences."""
@@ -70,9 +80,12 @@ class Facts:
             if self.marks.get(name, ()) < old
         ]
 
-    def follows(self, before: "Facts") -> list[str]:
-        """What cannot have happened between two flashes that are one flash operation apart, as sentences."""
-        wrong = self.went_back(before)
+    def follows(self, before: "Facts", forgets: bool = False) -> list[str]:
+        """What cannot have happened between two flashes that are one flash operation apart, as sentences.
+
+        forgets: what was known of one publisher is being given up, for another.
+        """
+        wrong = [] if forgets else self.went_back(before)
         verdicts = (self.marks["confirmed order"], self.weak, *self.failed)
         if before.trial and not self.trial and before.trial not in verdicts:
             wrong.append(f"the trial of {list(before.trial)} has ended, and nothing says how")
@@ -82,7 +95,7 @@ class Facts:
             wrong.append("settings that were migrated are as they were before that")
         if before.secret and not self.secret:
             wrong.append("the device does not know who it is")
-        if len(self.failed) < _FAILED_KEPT and not set(before.failed) <= set(self.failed):
+        if not forgets and len(self.failed) < _FAILED_KEPT and not set(before.failed) <= set(self.failed):
             wrong.append(f"of the releases that failed, {before.failed}, only {self.failed} are remembered")
         return wrong
 
@@ -103,10 +116,10 @@ def read(content: Mapping[str, bytes], others: Mapping[str, int] | None = None) 
         wrong += _seeded(content, manifest)
     if state.get("t") and not state.get("y"):
         wrong.append("something is on trial, and nothing says what")
-    wrong += _settled(state, manifest, releases)
+    strange = _settled(state, manifest, releases)
     root, highest = _version(content.get(f"{HOME}/trust/root.json", b"")), state.get("r", 0)
     if root < highest:
-        wrong.append(f"root {root} is trusted, and root {highest} has been")
+        strange.append(f"root {root} is trusted, and root {highest} has been")
     return Facts(
         runs=manifest.version if manifest else None,
         whole=frozenset(found.version for found, bad in releases.values() if found and not bad),
@@ -122,6 +135,7 @@ def read(content: Mapping[str, bytes], others: Mapping[str, int] | None = None) 
         digest=_digest(content, state, others or {}),
         application=_application(content),
         wrong=tuple(wrong),
+        strange=tuple(strange),
     )
 
 

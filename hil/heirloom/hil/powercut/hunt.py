@@ -14,6 +14,7 @@ from heirloom.hil.powercut import record
 from heirloom.hil.powercut import scene as scenes
 from heirloom.hil.powercut.campaign import Plan, prepare
 from heirloom.hil.powercut.lives import LIVES, Life
+from heirloom.hil.powercut.medium import Medium
 from heirloom.hil.powercut.mutants import MUTANTS, Mutant
 from heirloom.hil.powercut.scene import Scene
 from heirloom.hil.powercut.sweep import Sweep, Tally
@@ -101,7 +102,7 @@ def hunt_one(made: Scene, mutant: Mutant, plan: Plan, folder: Path) -> Verdict:
     place = folder / f"mutant-{MUTANTS.index(mutant)}"
     place.mkdir(exist_ok=True)
     start, _ = record.load(folder / "records" / f"{life.name}.z")
-    broken = with_client(made, start, mutant)
+    broken = with_client(made.medium(life), start, mutant)
     tally = _sweep(made, life, place, plan, broken)
     case, what = next(iter(tally.problems.items()), ("", mutant.survives))
     seconds = time.monotonic() - began
@@ -117,14 +118,14 @@ def _sweep(made: Scene, life: Life, place: Path, plan: Plan, broken: bytes) -> T
     return sweep.run(broken, lived.operations)
 
 
-def with_client(made: Scene, flash: bytes, mutant: Mutant) -> bytes:
+def with_client(medium: Medium, flash: bytes, mutant: Mutant) -> bytes:
     """A flash as it is, but with the broken client.
 
     Raises:
         HeirloomError: littlefs cannot read it.
         ValueError: The client changed, and the mutant did not.
     """
-    layout = made.board.flash
+    layout = medium.board.flash
     used: list[str] = []
 
     def edit(module: str, source: str) -> str:
@@ -132,8 +133,8 @@ def with_client(made: Scene, flash: bytes, mutant: Mutant) -> bytes:
         used.extend([module] if changed != source else [])
         return changed
 
-    client = provision.client_files(made.board, edit=edit)
+    client = provision.client_files(medium.board, edit=edit)
     if not used:
         raise ValueError(f"there is no module {mutant.module}; change the mutant: {mutant.name}")
-    content = {path: data for path, data in lfs.read(layout, flash).items() if path not in client}
-    return lfs.build(layout, {**content, **client}, _FOLDERS)
+    content = {path: data for path, data in lfs.read(layout, medium.filesystem(flash)).items() if path not in client}
+    return medium.with_filesystem(flash, lfs.build(layout, {**content, **client}, _FOLDERS))

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from heirloom.boards.images import lfs
-from heirloom.boards.model import FlashLayout
 from heirloom.cli.errors import HeirloomError
-from heirloom.hil.powercut import cuts, facts, steps
+from heirloom.hil.powercut import cuts, facts, firmware, steps
 from heirloom.hil.powercut.cuts import Cut
 from heirloom.hil.powercut.facts import Facts
-from heirloom.hil.powercut.lives import Life
+from heirloom.hil.powercut.lives import ADOPTED, Life
+from heirloom.hil.powercut.medium import Medium
 from heirloom.hil.sim.page import Operation
 
 _PAGE = 256
@@ -56,13 +56,13 @@ class Judge:
     """Judges the cuts of one life.
 
     Args:
-        layout: Of the board.
+        medium: What the cells are.
         life: Says which releases may run.
         again: Whether it is lived after a cut: then a person begins to speak again.
     """
 
-    def __init__(self, layout: FlashLayout, life: Life, again: bool = False) -> None:
-        self._layout = layout
+    def __init__(self, medium: Medium, life: Life, again: bool = False) -> None:
+        self._medium = medium
         self._life = life
         self._again = again
         self.phases: dict[str, int] = {}  # flash operations of each, filled by `cases`
@@ -76,11 +76,18 @@ class Judge:
         read = bytearray(len(cells) // _PAGE + 1)
 
         def watch(start: int, size: int) -> None:
+            start += self._medium.base
             for page in range(start // _PAGE, (start + size - 1) // _PAGE + 1):
                 read[page] = 1
 
-        content, others = lfs.survey(self._layout, cells, (facts.HOME, facts.DATA), watch)
-        return Look(facts.read(content, others), content, read)
+        model = self._medium.board
+        content, others = lfs.survey(model.flash, self._medium.filesystem(cells), (facts.HOME, facts.DATA), watch)
+        seen = facts.read(content, others)
+        if self._medium.whole:
+            found = firmware.look(bytes(cells), model.chip, facts.read_state(content.get(facts.STATE)))
+            watch(found.reach[0] - self._medium.base, found.reach[1] - found.reach[0])
+            seen = seen.on(found)
+        return Look(seen, content, read)
 
     def _look_twice(self, cells: bytearray) -> Look:
         """An exception that strikes while littlefs asks for bytes (a signal, a timeout) looks like a bad flash."""
@@ -92,7 +99,11 @@ class Judge:
     def wrong(self, seen: Facts, before: Facts) -> tuple[str, ...]:
         """Why no cut may leave a device so, one flash operation after it was `before`."""
         life = self._life
-        found = [*seen.wrong, *seen.follows(before)]
+        adopting = life.adopts
+        found = [*seen.wrong, *seen.follows(before, forgets=adopting and before.owed)]
+        found += () if adopting else seen.strange
+        if adopting and not seen.owed and (seen.secret == life.secret) != (seen.marks["trusted root"] == ADOPTED):
+            found.append("half of the device belongs to who adopted it")
         if seen.runs not in (life.old, life.serves, life.ends):
             found.append(f"{seen.runs} would run, which is neither the old release nor the new one")
         if before.runs and not seen.runs:
@@ -130,7 +141,7 @@ class Judge:
         Raises:
             HeirloomError: littlefs cannot read `start`.
         """
-        block = self._layout.block_size
+        block = self._medium.block_size
         cells = bytearray(start)
         base = self.look(cells)
         waiting = iter(chosen)
@@ -161,6 +172,9 @@ class Judge:
             mounted = fresh and base.depends_on(operation, block)
             cuts.apply(cells, operation, block)
             verdict = (False, ())
+            if beside := self._medium.outside(operation.address):
+                self.phases[beside] = self.phases.get(beside, 0) + 1
+                since += 1
             if mounted:
                 after = self.look(cells)
                 verdict = (True, self.wrong(after.facts, base.facts))
@@ -171,7 +185,7 @@ class Judge:
                 base = after
 
     def _torn(self, cells: bytearray, operation: Operation, cut: Cut, base: Look) -> Case:
-        if not base.depends_on(operation, self._layout.block_size):
+        if not base.depends_on(operation, self._medium.block_size):
             return Case(cut, base.facts, (), False, cells)
         try:
             seen = self._look_twice(cells).facts

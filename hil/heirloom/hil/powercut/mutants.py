@@ -256,6 +256,14 @@ MUTANTS = (
         '    for path in note["keep"]:\n        kind = ',
         '    remove(_NOTE)\n    for path in note["keep"]:\n        kind = ',
     ),
+    # Firmware.
+    _one(
+        "a release is kept to fall back to while its firmware is overwritten",
+        "bad firmware",
+        "firmware",
+        "        self._give_up_fallback()\n        for block",
+        "        for block",
+    ),
     # What the client is built to bear: more than one thing stands against it.
     _one(
         "a table of a key is believed without its hash",

@@ -157,7 +157,7 @@ def _ready(made: Scene, life: Life, folder: Path, *, on_trial: bool) -> tuple[di
     judge, cells = made.judge(life), bytearray(start)
     last = None
     for operation in operations:
-        cuts.apply(cells, operation, made.block_size)
+        cuts.apply(cells, operation, made.medium(life).block_size)
         look = judge.look(cells)
         if look.facts.trial:
             last = look.content if on_trial else last

@@ -80,14 +80,15 @@ def live(scene: "Scene", life: "Life", cells: bytes, folder: Path) -> Record:
     """
     place = folder / f"device-{secrets.token_hex(6)}"
     try:
+        medium = scene.medium(life)
         with scene.device(place, life, cells) as device:
             device.record_flash()
             reached = goes_its_way(scene, life, device)
             device.power_off()
-            record = Record(device.recorded_flash(), device.filesystem_image(), reached, device.console())
+            record = Record(medium.operations(device), medium.read(device), reached, device.console())
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    if not _leads_to(cells, record, scene.block_size):
+    if not _leads_to(cells, record, medium.block_size):
         raise RigTrouble("the record of a device does not lead to its flash")
     return record
 
@@ -108,7 +109,7 @@ def _leads_to(start: bytes, record: Record, block_size: int) -> bool:
 def goes_its_way(scene: "Scene", life: "Life", device: "SimDevice") -> bool:
     """Switch a device on, or say to it what its life is about; whether it gets where it should be. It stays on."""
     if life.says:
-        _say(device, life.says)
+        _say(device, scene.says(life))
     else:
         device.power_on()
     return _wait(scene, life, device)
@@ -144,7 +145,7 @@ def _wait(scene: "Scene", life: "Life", device: "SimDevice") -> bool:
 
 def _has_reached(scene: "Scene", life: "Life", device: "SimDevice", operations: int) -> bool:
     try:
-        facts = scene.facts(life, bytearray(device.filesystem_image()))
+        facts = scene.facts(life, bytearray(scene.medium(life).read(device)))
     except HeirloomError:
         if device.flash.operations != operations:
             return False  # it wrote while it was read

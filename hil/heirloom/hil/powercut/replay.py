@@ -69,8 +69,8 @@ def replay(case: str, made: Scene, folder: Path, progress: Callable[[str], objec
             start, operations = _recovery(made, life, start, path[:number], folder, progress)
         if cut.at > len(operations):
             raise UsageError(f"{case}: there are only {len(operations)} flash operations")
-        before = judge.look(flash_at(start, operations, Cut(cut.at, "before"), made.block_size)).facts
-        start = flash_at(start, operations, cut, made.block_size)
+        before = judge.look(flash_at(start, operations, Cut(cut.at, "before"), made.medium(life).block_size)).facts
+        start = flash_at(start, operations, cut, made.medium(life).block_size)
     kept = folder / f"{file_name(case)}.flash"
     kept.write_bytes(start)
     try:

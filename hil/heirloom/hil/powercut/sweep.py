@@ -171,7 +171,7 @@ class Sweep:
     def _flash(self, start: bytes, operations: list[Operation], cut: Cut) -> bytes:
         from heirloom.hil.powercut.judge import flash_at
 
-        return flash_at(start, operations, cut, self.scene.block_size)
+        return flash_at(start, operations, cut, self.scene.medium(self.life).block_size)
 
     def _take(self, piece: str) -> bool:
         """Whether the journal has this piece; what it found counts then."""
@@ -211,7 +211,9 @@ class Sweep:
         coin = random.Random(seed)  # noqa: S311 - a case that comes again, no secret
         found: list[Child] = []
         twins = 0
-        for case in judge.cases(start, operations, cuts.choose(operations, number, seed, self.scene.block_size)):
+        for case in judge.cases(
+            start, operations, cuts.choose(operations, number, seed, self.scene.medium(self.life).block_size)
+        ):
             self._count(tally, path, case.mounted)
             mine = (*path, case.cut)
             if case.wrong or case.facts is None:
@@ -297,5 +299,5 @@ def recorded(scene: Scene, life: Life, start: bytes, folder: Path) -> tuple[byte
         operations = lived.operations
     cells = bytearray(start)
     for operation in operations:
-        cuts.apply(cells, operation, scene.block_size)
+        cuts.apply(cells, operation, scene.medium(life).block_size)
     return start, operations, bytes(cells)

@@ -93,7 +93,7 @@ def sweep(plan: Plan, number: int, folder: Path, progress: Callable[[str], objec
         progress: Told what is being done.
     """
     findings = Findings(plan.seed)
-    lives = named(plan.lives)
+    lives = [life for life in named(plan.lives) if not life.boots]  # the cells of a file system only
     with prepare(plan, folder, lives, progress) as made:
         for life in lives:
             sweep_life(made, life, folder, number, plan, findings)
@@ -124,13 +124,13 @@ def cases(
     cells, done, found = bytearray(start), 0, []
     for at in wanted:
         for operation in operations[done:at]:
-            cuts.apply(cells, operation, made.block_size)
+            cuts.apply(cells, operation, made.medium(life).block_size)
         done = at
         operation = operations[at]
-        end = operation.address + (len(operation.data) or made.block_size)
+        end = operation.address + (len(operation.data) or made.medium(life).block_size)
         cut = Cut(at, "bits", coin.getrandbits(31))
-        before = cuts.tear(cells, operation, cut, made.block_size)
-        after = operation.data or b"\xff" * made.block_size
+        before = cuts.tear(cells, operation, cut, made.medium(life).block_size)
+        after = operation.data or b"\xff" * made.medium(life).block_size
         mask = bytes(old ^ new for old, new in zip(before, after, strict=True))
         if any(mask):
             found.append(Unstable(case_name(life, [cut]), bytes(cells), operation.address, mask, cut.detail, operation))
@@ -145,7 +145,7 @@ def _read(made: Scene, life: Life, found: Unstable, findings: Findings) -> bool:
     answers: set[bytes] = set()
     touched = False
     for reading in range(_READINGS):
-        answer, touches = _look(judge, found, found.seed + reading, made.block_size)
+        answer, touches = _look(judge, found, found.seed + reading, made.medium(life).block_size)
         answers.add(answer)
         touched = touched or touches
     findings.read += touched
@@ -171,10 +171,10 @@ def _start(made: Scene, life: Life, folder: Path, found: Unstable) -> str:
             device.power_off()
             console = device.console()
     except HeirloomError as exc:
-        return _explained(found, f"{exc.message}\n{exc.advice or ''}", made.block_size)
+        return _explained(found, f"{exc.message}\n{exc.advice or ''}", made.medium(life).block_size)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return "" if reached else _explained(found, console, made.block_size)
+    return "" if reached else _explained(found, console, made.medium(life).block_size)
 
 
 def _explained(found: Unstable, console: str, block_size: int) -> str:
