@@ -15,16 +15,17 @@ from micropython import const
 
 from heirloom.device import owner
 from heirloom.device.errors import E_LENGTH, E_PRODUCT, E_STATE, E_TRIAL, UpdateError
-from heirloom.device.store import TRUST, flash_error, read, remove, write_atomic
+from heirloom.device.store import TRUST, FlashStore, flash_error, remove, write_atomic
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Callable, Optional
 
 _HOME = "/heirloom/"
 _OWED = "owed"
 _ROOT = _HOME + "owed-root"
 _ROOT_BYTES = const(32768)
+_PIECE = const(512)
 _DATA = "/data"
 _DEVICE_KEYS = ("product", "urls", "channel", "secret")
 _TRACES = ("log", "log.old", "traceback", "media-once", "stale-once", "last")
@@ -144,7 +145,21 @@ def _secret(secret: "Optional[str]") -> str:
 
 
 def _digest() -> str:
-    return str(binascii.hexlify(hashlib.sha256(read(_ROOT, _ROOT_BYTES)).digest()), "ascii")
+    digest = hashlib.sha256()
+    _read_root(digest.update)
+    return str(binascii.hexlify(digest.digest()), "ascii")
+
+
+def _read_root(write: "Callable[[memoryview], object]") -> None:
+    """Gives the received root on, piece by piece: in one piece it may not fit into a heap that has been used."""
+    piece = memoryview(bytearray(_PIECE))
+    try:
+        file = open(_ROOT, "rb")  # noqa: SIM115 - a file that is not there has no bytes
+    except OSError:
+        return
+    with file:
+        while count := file.readinto(piece):
+            write(piece[:count])
 
 
 def _check_root() -> "tuple[int, Any]":
@@ -172,7 +187,7 @@ def _replace_root(version: int) -> None:
     First goes what can be fetched again, then come both copies of the root, then what is remembered: with the old root
     the old floor holds, and a new root with the old memory refuses everything.
     """
-    data = read(_ROOT, _ROOT_BYTES)
+    store = FlashStore()
     try:
         names = os.listdir(TRUST[:-1])
     except OSError:
@@ -182,8 +197,10 @@ def _replace_root(version: int) -> None:
             _remove_below(TRUST + name)
         elif name not in ("root.json", "provisioned.json"):
             remove(TRUST + name)
-    write_atomic(TRUST + "provisioned.json", data)
-    write_atomic(TRUST + "root.json", data)
+    for name in ("provisioned", "root"):
+        copy = store.temporary()
+        _read_root(copy.write)  # type: ignore[arg-type]
+        store.commit(name, copy)
     remove(_HOME + "last")
     _state(r=version, o=[0, 0], l=[0, 0], x=[], w=None, k=None, d=1)
 

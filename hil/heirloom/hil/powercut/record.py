@@ -7,6 +7,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from heirloom.cli.errors import HeirloomError, RigTrouble
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _LIFE_S = 60.0  # for one start to reach its end, on a busy machine
 _GLANCE_S = 0.03
 _HEAD = struct.Struct("<iI")
+# What a device objects to has to be on its console.
+_TRYING = "try:\n{}\nexcept Exception as error:\n    import sys\n    sys.print_exception(error)\n"
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def _say(device: "SimDevice", code: str) -> None:
     device.power_on(hold_repl=True)
     try:
         device.wait_for(r"^>>> ", _LIFE_S)
-        device.exec(code, _LIFE_S)
+        device.exec(_TRYING.format(indent(code, "    ")), _LIFE_S)
     except RigTrouble:
         raise
     except HeirloomError:
