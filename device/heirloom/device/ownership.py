@@ -199,7 +199,7 @@ def _replace_root(version: int) -> None:
             remove(TRUST + name)
     for name in ("provisioned", "root"):
         copy = store.temporary()
-        _read_root(copy.write)  # type: ignore[arg-type]
+        _read_root(copy.write)
         store.commit(name, copy)
     remove(_HOME + "last")
     _state(r=version, o=[0, 0], l=[0, 0], x=[], w=None, k=None, d=1)
