@@ -224,11 +224,20 @@ def _with_firmware(board: Board, cells: bytes) -> bytes:
     return bytes(flash)
 
 
-def _firmware(board: Board, number: int, kind: str = "good") -> bytes:
-    """A firmware of its own, of some blocks and a bit. kind: a "bad" one resets before it comes to MicroPython."""
+def _firmware(board: Board, number: int) -> bytes:
+    """A firmware of its own, of some blocks and a bit."""
     content = random.Random(number).randbytes(_FIRMWARE_BYTES)  # noqa: S311 - of no value
-    project = PANICS if kind == "bad" else "micropython"
-    return app.build(board.chip, content, version=f"v1.27.{number}", project=project)
+    return app.build(board.chip, content, version=f"v1.27.{number}")
+
+
+def _brought(board: Board, kind: str) -> bytes:
+    """What a release brings: the "bad" firmware is the "good" one, as a patch makes it, and panics as it starts."""
+    good = _firmware(board, 1)
+    if kind == "good":
+        return good
+    content = bytearray(random.Random(1).randbytes(_FIRMWARE_BYTES))  # noqa: S311 - as above
+    content[_FIRMWARE_BYTES // 2 :] = content[_FIRMWARE_BYTES // 2 :][::-1]
+    return app.build(board.chip, bytes(content), version="v1.27.2", project=PANICS)
 
 
 def _publish(shop: Workshop, life: Life, directory: Path) -> None:
@@ -250,7 +259,7 @@ def _publish(shop: Workshop, life: Life, directory: Path) -> None:
     image = []
     if life.firmware:
         path = directory / f"{version}.app-bin"
-        path.write_bytes(_firmware(boards.load(life.board), LIVES.index(life), life.firmware))
+        path.write_bytes(_brought(boards.load(life.board), life.firmware))
         image = ["--firmware", str(path)]
     shop.heirloom("release", "build", "--version", version, *floor, *image)
     shop.heirloom("release", "sign", version)
