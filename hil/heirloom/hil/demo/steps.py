@@ -31,7 +31,7 @@ HOST = "updates.weather.example"  # the device resolves it to the wire
 MIRROR = "http://weather.friend.example/"  # the second place, which every product must name; never needed here
 
 _PROGRAM = "from heirloom.cli.main import main; main()"
-_TIMING = {"check_after_s": 0, "check_every_s": 2, "trial_timeout_s": 20, "alive_s": 2}
+TIMING = {"check_after_s": 0, "check_every_s": 2, "trial_timeout_s": 20, "alive_s": 2}
 _PATIENCE_S = 20.0
 _GLANCE_S = 0.2
 _QUIET_S = 0.2
@@ -196,7 +196,7 @@ class Unit:
 
     def provision(self, workshop: Workshop) -> None:
         """Give it the client, the product's root and a network; its times suit a story."""
-        times = [word for key, seconds in _TIMING.items() for word in ("--timing", f"{key}={seconds}")]
+        times = [word for key, seconds in TIMING.items() for word in ("--timing", f"{key}={seconds}")]
         workshop.heirloom("device", "provision", DEVICE, *times)
 
     def power_on(self) -> None:

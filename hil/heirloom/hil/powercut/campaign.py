@@ -105,7 +105,7 @@ def prepare(plan: Plan, folder: Path, lives: Sequence[Life], progress: Callable[
         ends = dict(made.first)
         for life in scenes.until(lives):
             progress(f"{life.name}: recording")
-            _, _, end = recorded(made, life, ends[life.board], folder)
+            _, _, end = recorded(made, life, made.begins(life, ends[life.board]), folder)
             if not life.aside:
                 ends[life.board] = end
         yield made
@@ -188,7 +188,7 @@ def _sweep(plan: Plan, folder: Path, ports: dict[str, int], name: str, enough: i
     made = scenes.load(folder / "scene")
     made.ports = ports
     life = next(one for one in LIVES if one.name == name)
-    start, operations, _ = recorded(made, life, made.first[life.board], folder)
+    start, operations, _ = recorded(made, life, made.begins(life, made.first[life.board]), folder)
 
     def tell(tally: Tally) -> None:
         counts = [tally.cuts + tally.pairs, tally.starts, len(tally.problems)]

@@ -39,6 +39,7 @@ class Life:
         secret: The device's secret in the end; "": the one that it had.
         words: What the owner's switch for updates is before, during and after `says`, in this order.
         migrates: Whether `serves` changes what the application keeps.
+        provisions: Whether the host makes a device of it first, over its REPL; it begins blank.
         adopts: Whether another root is trusted in the end, with nothing that was verified under the one before.
         board: What the device is.
         firmware: What `serves` brings beside its application, "good" or "bad"; "": none.
@@ -56,6 +57,7 @@ class Life:
     secret: str = ""
     words: tuple[str, ...] = ()
     migrates: bool = False
+    provisions: bool = False
     adopts: bool = False
     board: str = BOARD
     firmware: str = ""
@@ -111,6 +113,11 @@ LIVES = (
         secret=_SECRET,
         words=("on",),
         adopts=True,
+    ),
+    Life(
+        *("provision", "1.0.0", None, "1.0.0", "a blank device, files over its REPL, then as install"),
+        provisions=True,
+        aside=True,
     ),
     Life(
         *("esp32", "3.0.0", None, "3.0.0", "as install, on an ESP32-C3: its bootloader chooses among two firmwares"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.cli.files import write_atomic
 from heirloom.hil.powercut import cuts
+from heirloom.hil.powercut.enrol import NotProvisioned
 from heirloom.hil.sim.page import Operation
 
 if TYPE_CHECKING:
@@ -86,9 +87,13 @@ def live(scene: "Scene", life: "Life", cells: bytes, folder: Path) -> Record:
         medium = scene.medium(life)
         with scene.device(place, life, cells) as device:
             device.record_flash()
-            reached = goes_its_way(scene, life, device)
+            why = ""
+            try:
+                reached = goes_its_way(scene, life, device)
+            except NotProvisioned as exc:
+                reached, why = False, exc.message
             device.power_off()
-            record = Record(medium.operations(device), medium.read(device), reached, device.console())
+            record = Record(medium.operations(device), medium.read(device), reached, device.console() + why)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     if not _leads_to(cells, record, medium.block_size):
@@ -115,6 +120,8 @@ def goes_its_way(scene: "Scene", life: "Life", device: "SimDevice") -> bool:
         _say(device, scene.says(life))
     else:
         device.power_on()
+    if life.provisions:
+        scene.enrol(life, device)
     return _wait(scene, life, device)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from heirloom import boards
 from heirloom.boards import Board
-from heirloom.boards.images import app, esp32
+from heirloom.boards.images import app, esp32, lfs
 from heirloom.cli.errors import HeirloomError, RigTrouble
 from heirloom.cli.extras import missing
 from heirloom.cli.files import write_atomic
@@ -21,6 +21,7 @@ from heirloom.hil import provision
 from heirloom.hil.demo.steps import BOARD, HOST, Unit, Workshop, weather
 from heirloom.hil.demo.story import repaired
 from heirloom.hil.powercut import web
+from heirloom.hil.powercut.enrol import enrol
 from heirloom.hil.powercut.facts import Facts
 from heirloom.hil.powercut.judge import Judge
 from heirloom.hil.powercut.lives import LIVES, Life
@@ -96,6 +97,15 @@ class Scene:
     def medium(life: Life) -> Medium:
         """What the cells of a device in that life are."""
         return Medium(boards.load(life.board))
+
+    def begins(self, life: Life, last: bytes) -> bytes:
+        """The cells that a life begins with; last: in the end of the one before, on its board."""
+        return lfs.build(self.medium(life).board.flash, {}) if life.provisions else last
+
+    def enrol(self, life: Life, device: SimDevice) -> None:
+        """Provision a device that is on. Raises NotProvisioned."""
+        root = (self.directory / life.serves / "metadata" / "1.root.json").read_bytes()
+        enrol(device, root, self.directory / "build")
 
     def says(self, life: Life) -> str:
         """What a person types in that life."""
