@@ -261,7 +261,17 @@ def test_no_device_is_lost(stage: Stage) -> None:
         assert tally.starts >= min(STARTS or 1, tally.different) > 0
     if ESP32_LIVES:
         assert {"firmware download", "firmware switch"} <= set(total.phases)
-    phases = {"check", "metadata save", "root rotation", "download", "activation", "trial", "confirm", "rollback"}
+    phases = {
+        "provision",
+        "check",
+        "metadata save",
+        "root rotation",
+        "download",
+        "activation",
+        "trial",
+        "confirm",
+        "rollback",
+    }
     assert phases | {"garbage collection", "owner change", "key tables"} <= set(total.phases)
     _documents(stage, total.cuts)
     # Once more, it goes on where it was: there is nothing left to do.

@@ -125,7 +125,9 @@ def warn(text: str) -> None:
     print(f"warning: {printable(text)}", file=sys.stderr)
 
 
-class _Silent:
+class Silent:
+    """A progress that nobody sees."""
+
     def advance(self, amount: float = 1) -> None:
         """Nobody is looking."""
 
@@ -152,7 +154,7 @@ def progress(description: str, total: float | None = None) -> Iterator[Progress]
         total: The end of the bar in any unit, or None when it is not known.
     """
     if current().json or not sys.stderr.isatty():
-        yield _Silent()
+        yield Silent()
         return
     from rich import progress as rich_progress
 

@@ -1,10 +1,9 @@
 """The host's part in the life "provision": files over the REPL of a blank device, as `device provision --port` does."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from heirloom.cli.errors import HeirloomError
+from heirloom.cli.output import Silent
 from heirloom.hil.demo.steps import CHANNEL, HOST, PRODUCT, TIMING
 from heirloom.hil.order import Order
 from heirloom.hil.provision import Network
@@ -15,27 +14,6 @@ from heirloom.hil.sim import SimDevice
 
 class NotProvisioned(HeirloomError):  # noqa: N818 - a statement about the device
     """The host could not make a device of it."""
-
-
-class _Unseen:
-    """Nobody watches."""
-
-    def advance(self, amount: float = 1) -> None:
-        """As `Progress.advance`."""
-
-    def update(self, *, completed: float) -> None:
-        """As `Progress.update`."""
-
-    def describe(self, description: str) -> None:
-        """As `Progress.describe`."""
-
-    def step(self, description: str, total: float | None = None) -> None:
-        """As `Progress.step`."""
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """As `Progress.paused`."""
-        yield
 
 
 def enrol(device: SimDevice, root: bytes, build: Path) -> None:
@@ -49,10 +27,10 @@ def enrol(device: SimDevice, root: bytes, build: Path) -> None:
     Raises:
         NotProvisioned: It is not to be had.
     """
-    networks = [Network(device.settings.ssid, device.settings.password)]
+    networks = [Network(device.settings.ssid, device.settings.password or "")]
     order = Order(device.board, PRODUCT, root, [f"http://{HOST}/"], CHANNEL, TIMING, networks, build)
     port = Port(str(device.tty))
-    turn = Provisioning(device.name, order, port, None, None, None, None, lambda _: None, _Unseen())
+    turn = Provisioning(device.name, order, port, None, None, None, None, lambda _: None, Silent())
     try:
         turn.by_files(port)
     except HeirloomError as exc:

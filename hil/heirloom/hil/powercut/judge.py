@@ -179,6 +179,8 @@ class Judge:
                 after = self.look(cells)
                 verdict = (True, self.wrong(after.facts, base.facts))
                 phase = steps.phase(pending, after.content)
+                if phase and self._life.provisions and facts.STATE not in after.content:
+                    phase = "provision"  # the device has not yet started as one
                 if phase:
                     self.phases[phase] = self.phases.get(phase, 0) + at + 1 - since
                     pending, since = after.content, at + 1
