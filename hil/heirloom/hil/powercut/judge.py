@@ -1,6 +1,6 @@
 """What flash says after each cut of a recorded life, by real littlefs, looking only where something changed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from heirloom.boards.images import lfs
@@ -178,13 +178,16 @@ class Judge:
             if mounted:
                 after = self.look(cells)
                 verdict = (True, self.wrong(after.facts, base.facts))
-                phase = steps.phase(pending, after.content)
-                if phase and self._life.provisions and facts.STATE not in after.content:
-                    phase = "provision"  # the device has not yet started as one
+                phase = self._phase(pending, after.content)
                 if phase:
                     self.phases[phase] = self.phases.get(phase, 0) + at + 1 - since
                     pending, since = after.content, at + 1
                 base = after
+
+    def _phase(self, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> str:
+        found = steps.phase(before, after)
+        # Until it has started as a device, all that happens is the host's doing.
+        return "provision" if found and self._life.provisions and facts.STATE not in after else found
 
     def _torn(self, cells: bytearray, operation: Operation, cut: Cut, base: Look) -> Case:
         if not base.depends_on(operation, self._medium.block_size):
