@@ -93,9 +93,8 @@ def sweep(plan: Plan, number: int, folder: Path, progress: Callable[[str], objec
         progress: Told what is being done.
     """
     findings = Findings(plan.seed)
-    lives = [
-        life for life in named(plan.lives) if not life.boots and not life.provisions
-    ]  # the cells of a file system only
+    # Of a file system only, and of what a device does alone.
+    lives = [life for life in named(plan.lives) if not life.boots and not life.provisions]
     with prepare(plan, folder, lives, progress) as made:
         for life in lives:
             sweep_life(made, life, folder, number, plan, findings)
