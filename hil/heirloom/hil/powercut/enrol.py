@@ -11,6 +11,8 @@ from heirloom.hil.serial.ports import Port
 from heirloom.hil.serial.provisioning import Provisioning
 from heirloom.hil.sim import SimDevice
 
+_TRIES = 3  # what does not answer is tried again, as the message asks
+
 
 class NotProvisioned(HeirloomError):  # noqa: N818 - a statement about the device
     """The host could not make a device of it."""
@@ -31,7 +33,10 @@ def enrol(device: SimDevice, root: bytes, build: Path) -> None:
     order = Order(device.board, PRODUCT, root, [f"http://{HOST}/"], CHANNEL, TIMING, networks, build)
     port = Port(str(device.tty))
     turn = Provisioning(device.name, order, port, None, None, None, None, lambda _: None, Silent())
-    try:
-        turn.by_files(port)
-    except HeirloomError as exc:
-        raise NotProvisioned(f"{exc.message}: {exc.advice}") from exc
+    for left in reversed(range(_TRIES)):
+        try:
+            turn.by_files(port)
+            return
+        except HeirloomError as exc:
+            if not left:
+                raise NotProvisioned(f"{exc.message}: {exc.advice}") from exc
