@@ -113,7 +113,8 @@ def finish() -> None:
     """Does what is written down, all of it, and forgets it. Doing a step twice does no harm. Raises UpdateError."""
     owed = heirloom_boot.read_json(_OWED)
     if owed.get("root"):
-        if _digest() != owed["sha256"]:  # flash went bad: the old root stays, and so does all else
+        digest = _digest()
+        if not digest or digest != owed["sha256"]:  # flash went bad: the old root stays, and so does all else
             owed = {}
         else:
             _replace_root(int(owed["root"]))
@@ -145,19 +146,22 @@ def _secret(secret: "Optional[str]") -> str:
 
 
 def _digest() -> str:
+    """Of the received root; "" when it is not there, or cannot be read."""
     digest = hashlib.sha256()
-    _read_root(digest.update)
+    try:
+        _read_root(digest.update)
+    except OSError:
+        return ""
     return str(binascii.hexlify(digest.digest()), "ascii")
 
 
 def _read_root(write: "Callable[[memoryview], object]") -> None:
-    """Gives the received root on, piece by piece: in one piece it may not fit into a heap that has been used."""
+    """Gives the received root on, piece by piece: in one piece it may not fit into a heap that has been used.
+
+    Raises OSError.
+    """
     piece = memoryview(bytearray(_PIECE))
-    try:
-        file = open(_ROOT, "rb")  # noqa: SIM115 - a file that is not there has no bytes
-    except OSError:
-        return
-    with file:
+    with open(_ROOT, "rb") as file:
         while count := file.readinto(piece):
             write(piece[:count])
 
@@ -199,7 +203,11 @@ def _replace_root(version: int) -> None:
             remove(TRUST + name)
     for name in ("provisioned", "root"):
         copy = store.temporary()
-        _read_root(copy.write)
+        try:
+            _read_root(copy.write)
+        except (OSError, UpdateError) as error:
+            store.discard(copy)
+            raise error if isinstance(error, UpdateError) else flash_error(error, _ROOT) from None
         store.commit(name, copy)
     remove(_HOME + "last")
     _state(r=version, o=[0, 0], l=[0, 0], x=[], w=None, k=None, d=1)

@@ -118,6 +118,22 @@ def test_nothing_on_a_stick_or_in_a_release_makes_it(
         assert after[kept] == before[kept], kept
 
 
+@pytest.mark.parametrize("sha256", ["5e" * 32, ""])
+def test_a_root_that_is_gone_or_has_changed_is_not_adopted(product: Product, new_unit: Any, sha256: str) -> None:
+    """What was promised cannot be kept: the old root stays, and so does all else, for good."""
+    product.release("1.0.0", 7, floor=7)
+    unit = new_unit(product)
+    unit.live(ON_TIME, ["install"])
+    before = status(unit)
+    device = {"product": "barometer", "urls": ["http://x/"], "channel": "beta", "secret": "5" * 64}
+    promise = ["call", "ownership._promise", {"owed": {"root": 9, "sha256": sha256, "device": device}}]
+    _, said = unit.live(promise, ["call", "ownership.finish", {}])
+    assert said is True, said
+    assert status(unit) | {"free_blocks": 0} == before | {"free_blocks": 0}
+    product.release("1.1.0", 8)
+    assert unit.live(ON_TIME, ["install"]) == ["1.1.0"]
+
+
 def test_a_power_cut_at_any_point(product: Product, successor: Product, on_device: Any, tmp_path: Path) -> None:
     for name, root in (("old", product.provisioned), ("new", successor.provisioned)):
         (tmp_path / name).write_bytes(root)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from heirloom.hil.demo.steps import BOARD
+from heirloom.hil.demo.steps import BOARD, HOST, PRODUCT
 from heirloom.hil.powercut.facts import Facts
 
 ESP32 = "SIM_ESP32_GENERIC_C3"
@@ -19,7 +19,7 @@ _CHANGES_HANDS = f"from heirloom.device import ownership\nownership.new_owner({_
 _ADOPTS = f"""from heirloom.device import ownership
 for number, part in enumerate({{root}}):
     ownership.receive_root(part, number == 0)
-ownership.adopt('weather', ['http://updates.weather.example/'], secret={_SECRET!r})
+ownership.adopt({PRODUCT!r}, ['http://{HOST}/'], secret={_SECRET!r})
 """
 
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Scene:
     @staticmethod
     def medium(life: Life) -> Medium:
         """What the cells of a device in that life are."""
-        return Medium(boards.load(life.board))
+        return _medium(life.board)
 
     def begins(self, life: Life, last: bytes) -> bytes:
         """The cells that a life begins with; last: in the end of the one before, on its board."""
@@ -141,6 +142,11 @@ class Scene:
             for version in dict.fromkeys(life.serves for life in lives):
                 self.ports[version] = stack.enter_context(web.serving(self.directory / version))
             yield
+
+
+@cache
+def _medium(board: str) -> Medium:
+    return Medium(boards.load(board))
 
 
 def load(directory: Path) -> Scene:
