@@ -134,8 +134,10 @@ def _after(goal: str, quarters: Quarters, used: Loot) -> Iterator[Mount]:
 
 
 def _signed_twice(quarters: Quarters, used: Loot) -> Iterator[Mount]:
-    plan = Plan(quarters.robbed.latest, quarters.heist.payloads["code"][0], lie="twice")
-    yield Mount((quarters.heist.rob(used, plan), plan.base), frozenset({"6.6.6"}))
+    """A root that is signed twice is refused as a whole, so who holds its keys signs it as it should be."""
+    for lie in ("twice", "twice but root"):
+        plan = Plan(quarters.robbed.latest, quarters.heist.payloads["code"][0], lie=lie)
+        yield Mount((quarters.heist.rob(used, plan), plan.base), frozenset({"6.6.6"}))
 
 
 def _stepping_stone(quarters: Quarters, used: Loot) -> Iterator[Mount]:

@@ -54,7 +54,8 @@ class Plan:
     Attributes:
         base: The repository that he replays.
         payload: What he wants installed, or None.
-        lie: What he does about roles that he needs and cannot sign: "" (replay), "own" or "twice" (lie).
+        lie: What he does about roles that he needs and cannot sign: "" (replay), "own" or "twice" (lie); "twice but
+            root" leaves the root as it should be.
         direct: With the targets keys, he lists everything in targets itself, and delegates nothing.
         versions: "next" or "huge".
         dated: The time that he says he signed at; None for now.
@@ -187,7 +188,7 @@ class Thief:
         if plan.lie == "own":
             self._pretend(role, metadata, before)
         data = to_bytes(metadata)
-        if plan.lie == "twice":
+        if plan.lie == "twice" or (plan.lie == "twice but root" and role != ROOT):
             document = json.loads(data)
             document["signatures"] *= 2
             data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

@@ -5,6 +5,7 @@ and holds the page against them. That the adversary is good enough to find a hol
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from adversary_attacks import ATTACKS
 from adversary_page import NOTHING, PAGE, reported, with_page
 from adversary_promises import wrong
-from adversary_table import CONNECTIONS, OFFLINE, OLD_STICK, STICK, STOLEN, Table
+from adversary_table import CONNECTIONS, OFFLINE, OLD_STICK, STICK, STOLEN, Cell, Table
 from stolen_heist import Heist
 from stolen_world import DEVICE, Field, Robbed
 
@@ -57,6 +58,29 @@ def test_the_page_names_every_attack_and_no_cell_is_left_out() -> None:
         rows = [line for line in section.split("\n") if line.startswith("| ") and "stolen |" not in line]
         assert all(cell.strip() for row in rows for cell in row.strip("|").split("|")), attack.name
         assert (NOTHING in section) == attack.networks, attack.name
+
+
+def test_the_page_shows_what_is_promised() -> None:
+    """The whole table, as it was measured; the sample above sees a few cells of it."""
+    text = PAGE.read_text(encoding="utf-8")
+    for attack in ATTACKS:
+        section = text.partition(f"### {attack.name[0].upper()}{attack.name[1:]} (")[2].partition("###")[0]
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in section.split("\n") if line[:2] == "| "
+        ]
+        shown = {name: cells for names, *cells in rows for name in names.split("; ")}
+        for stolen, loot in STOLEN.items():
+            cells = shown.get(stolen) or shown["whatever was stolen"]
+            for connection, cell in zip(CONNECTIONS, cells, strict=True):
+                why = wrong(attack, loot, connection, None if cell == NOTHING else as_cell(cell))
+                assert not why, f"{attack.name}, {stolen}, {connection}: {why}"
+
+
+def as_cell(text: str) -> Cell:
+    """The cell that `Cell.text` wrote."""
+    locks = "**locked out**" in text
+    codes = frozenset(re.findall(r"E_[A-Z_]+", text))
+    return Cell("**installs**" in text, "held back" in text, locks or "**jams**" in text, locks, codes)
 
 
 # A file of the client, what stands there, what a careless author would have written; the cell in which it shows.
